@@ -1,0 +1,141 @@
+//! Certificates hold only as their operators made them.
+
+use eigenshift_aggregation::{CertificateError, check_certificate, contract_parts};
+use eigenshift_bls::DecodeError;
+use eigenshift_bls::bn254::{G1, G2, matches, verify_each};
+use eigenshift_types::{Bitmap, Bytes, Certificate, Stake};
+
+use crate::fixture::{Cluster, digest, quorums};
+
+fn cluster() -> Cluster {
+    Cluster::new(&[&[100, 0], &[100, 100], &[100, 100], &[0, 0], &[0, 50]])
+}
+
+fn good(cluster: &Cluster) -> Certificate {
+    cluster.certificate(&[(0, 1), (1, 2), (4, 1)], 5)
+}
+
+fn stake(value: u128) -> Stake {
+    Stake::new(value).unwrap()
+}
+
+#[test]
+fn a_good_certificate_holds_and_says_its_stakes() {
+    let cluster = cluster();
+    let check = check_certificate(&cluster.operators, &quorums(&[66, 60]), &good(&cluster)).unwrap();
+    assert!(check.verifies());
+    assert_eq!(check.stakes, [(stake(200), stake(300)), (stake(150), stake(250))]);
+    let keys: G2 = [0, 1, 1, 4].into_iter().map(|position: usize| cluster.secrets[position].g2()).sum();
+    assert_eq!((check.apk_g2, check.digest), (keys, digest(5)));
+}
+
+#[test]
+fn many_are_checked_in_one_pairing_product_and_the_bad_one_is_named() {
+    let cluster = cluster();
+    let mut wrong = good(&cluster);
+    wrong.digest = digest(6);
+    let checks: Vec<_> = [good(&cluster), wrong, cluster.certificate(&[(1, 2), (2, 2)], 7)]
+        .iter()
+        .map(|certificate| check_certificate(&cluster.operators, &quorums(&[66, 60]), certificate).unwrap().item())
+        .collect();
+    assert_eq!(verify_each(&checks), [true, false, true]);
+}
+
+#[test]
+fn a_bitmap_that_does_not_fit_the_set_is_refused() {
+    let cluster = cluster();
+    let all = |len: usize| Bitmap::from_fn(len, |position| [0, 1, 4].contains(&position));
+    for signers in
+        [Bitmap::from_fn(0, |_| false), all(9), Bitmap::from_fn(6, |position| [0, 1, 4, 5].contains(&position))]
+    {
+        let certificate = Certificate { signers, ..good(&cluster) };
+        let result = check_certificate(&cluster.operators, &quorums(&[66, 60]), &certificate);
+        assert_eq!(result, Err(CertificateError::Bitmap { operators: 5 }));
+    }
+    assert_eq!(all(5), good(&cluster).signers);
+}
+
+#[test]
+fn a_bit_of_an_operator_without_stake_in_the_task_is_refused() {
+    let cluster = cluster();
+    let signers = Bitmap::from_fn(5, |position| position != 2);
+    let certificate = Certificate { signers, ..good(&cluster) };
+    let result = check_certificate(&cluster.operators, &quorums(&[66, 60]), &certificate);
+    assert_eq!(result, Err(CertificateError::SignerWithoutStake { position: 3 }));
+    // Of the first quorum alone, operator 4 has nothing either.
+    let result = check_certificate(&cluster.operators, &quorums(&[66]), &good(&cluster));
+    assert_eq!(result, Err(CertificateError::SignerWithoutStake { position: 4 }));
+}
+
+#[test]
+fn a_bit_of_an_operator_that_did_not_sign_fails_the_pairing() {
+    let cluster = cluster();
+    let signers = Bitmap::from_fn(5, |position| position != 3);
+    let certificate = Certificate { signers, ..good(&cluster) };
+    assert!(!check_certificate(&cluster.operators, &quorums(&[66, 60]), &certificate).unwrap().verifies());
+}
+
+#[test]
+fn stake_below_a_threshold_is_refused_in_whichever_quorum() {
+    let cluster = cluster();
+    let refused = |quorum, signed, total, threshold| {
+        Err(CertificateError::BelowThreshold { quorum, signed: stake(signed), total: stake(total), threshold })
+    };
+    let check = |thresholds| check_certificate(&cluster.operators, &quorums(thresholds), &good(&cluster));
+    assert_eq!(check(&[67, 60]), refused(0, 200, 300, 67));
+    assert_eq!(check(&[66, 61]), refused(1, 150, 250, 61));
+    let nobody = Certificate { signers: Bitmap::from_fn(5, |_| false), ..good(&cluster) };
+    assert_eq!(check_certificate(&cluster.operators, &quorums(&[1]), &nobody), refused(0, 0, 300, 1));
+}
+
+#[test]
+fn a_sum_with_wrong_multiplicity_or_of_other_signers_fails_the_pairing() {
+    let cluster = cluster();
+    for signers in [[(0, 1), (1, 1), (4, 1)], [(0, 2), (1, 2), (4, 1)], [(2, 1), (1, 2), (4, 1)]] {
+        let certificate = Certificate { signature: cluster.certificate(&signers, 5).signature, ..good(&cluster) };
+        assert!(!check_certificate(&cluster.operators, &quorums(&[66, 60]), &certificate).unwrap().verifies());
+    }
+}
+
+#[test]
+fn a_signature_that_is_no_point_is_refused() {
+    let cluster = cluster();
+    let cases = [
+        (vec![0; 64], DecodeError::Identity),
+        (vec![2; 65], DecodeError::Length { expected: 64, found: 65 }),
+        (vec![2; 64], DecodeError::NotOnCurve),
+    ];
+    for (signature, expected) in cases {
+        let certificate = Certificate { signature: Bytes::from(signature), ..good(&cluster) };
+        let result = check_certificate(&cluster.operators, &quorums(&[66, 60]), &certificate);
+        assert_eq!(result, Err(CertificateError::Signature(expected)));
+    }
+}
+
+#[test]
+fn a_contract_gets_parts_that_its_own_sum_agrees_with() {
+    let cluster = cluster();
+    let parts = contract_parts(&cluster.operators, &quorums(&[66, 60]), &good(&cluster)).unwrap();
+    assert_eq!(parts.quorums, [0, 1]);
+    // Operator 2 did not sign; operator 3 has no stake and is none of the contract's business.
+    assert_eq!(parts.non_signers, [Bytes::copy_from_slice(&cluster.secrets[2].g1().encode())]);
+    // As the contract does: the quorums' keys less each non-signer's, once per quorum it is in.
+    let quorum_keys: G1 = parts.quorum_aggregate_keys.iter().map(|key| G1::decode(key).unwrap()).sum();
+    let absent: G1 = parts.non_signers.iter().map(|key| G1::decode(key).unwrap().mul_small(2)).sum();
+    let signers = G2::decode(&parts.signers_aggregate_key).unwrap();
+    assert!(matches(&(quorum_keys + -absent), &signers));
+    assert_eq!(parts.signature, good(&cluster).signature);
+}
+
+#[test]
+fn non_signers_ascend_by_operator_id() {
+    let cluster = Cluster::equal(9);
+    let certificate = cluster.certificate(&[(3, 1), (5, 1)], 5);
+    let parts = contract_parts(&cluster.operators, &quorums(&[20]), &certificate).unwrap();
+    let ids: Vec<_> =
+        parts.non_signers.iter().map(|key| eigenshift_bls::bn254::operator_id(&G1::decode(key).unwrap())).collect();
+    assert_eq!(ids.len(), 7);
+    assert!(ids.is_sorted());
+    let refused = contract_parts(&cluster.operators, &quorums(&[30]), &certificate);
+    assert!(matches!(refused, Err(CertificateError::BelowThreshold { .. })));
+}

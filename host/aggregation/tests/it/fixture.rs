@@ -1,0 +1,128 @@
+//! Operators, shares and certificates to test with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eigenshift_aggregation::core::{Admission, Core};
+use eigenshift_aggregation::operators::assemble;
+use eigenshift_aggregation::{Accepted, Event, Operators, Share, ShareError, TaskAggregation, check_certificate};
+use eigenshift_bls::bn254::{SecretKey, verify};
+use eigenshift_types::{
+    Address, B256, BlockRef, Bytes, Certificate, OperatorRecord, OperatorSet, Quorums, ResponseKey, Stake, TaskIndex,
+    U256,
+};
+
+/// Operators in the order of their ids, with their secrets in the same order.
+pub struct Cluster {
+    pub secrets: Vec<SecretKey>,
+    pub set: OperatorSet,
+    pub operators: Arc<Operators>,
+}
+
+pub fn record(secret: &SecretKey, stakes: &[u128]) -> OperatorRecord {
+    OperatorRecord {
+        id: secret.operator_id(),
+        address: Address::left_padding_from(&secret.to_bytes()[12..]),
+        g1: Bytes::copy_from_slice(&secret.g1().encode()),
+        g2: Bytes::copy_from_slice(&secret.g2().encode()),
+        stakes: stakes.iter().map(|stake| Stake::new(*stake).unwrap()).collect(),
+    }
+}
+
+pub fn block() -> BlockRef {
+    BlockRef { number: 7, hash: B256::repeat_byte(7) }
+}
+
+impl Cluster {
+    /// One operator for each row of stakes; quorums are numbered from zero.
+    pub fn new(stakes: &[&[u128]]) -> Self {
+        let mut secrets: Vec<SecretKey> =
+            (1..=stakes.len()).map(|n| SecretKey::from_bytes(&U256::from(1000 + n).to_be_bytes()).unwrap()).collect();
+        secrets.sort_by_key(SecretKey::operator_id);
+        let records = secrets.iter().zip(stakes).map(|(secret, stakes)| record(secret, stakes)).collect();
+        let numbers: Vec<u8> = (0..u8::try_from(stakes[0].len()).unwrap()).collect();
+        let set = assemble(block(), &numbers, records).unwrap();
+        let operators = Arc::new(Operators::from_set(&set).unwrap());
+        Self { secrets, set, operators }
+    }
+
+    /// `count` operators with equal stake in one quorum.
+    pub fn equal(count: usize) -> Self {
+        Self::new(&vec![&[100_u128][..]; count])
+    }
+
+    pub fn task(&self, task: TaskIndex, thresholds: &[u8], window: Duration) -> TaskAggregation {
+        TaskAggregation {
+            task,
+            operators: Arc::clone(&self.operators),
+            quorums: quorums(thresholds),
+            window,
+            max_keys: 2,
+            certified: Vec::new(),
+        }
+    }
+
+    /// What an operator answers honestly: its signature over the digest made of `answer`.
+    pub fn share(&self, task: TaskIndex, name: &str, operator: usize, answer: u8) -> Share {
+        Share {
+            task,
+            key: key(name),
+            payload: Bytes::copy_from_slice(&[answer]),
+            digest: digest(answer),
+            operator: self.secrets[operator].operator_id(),
+            signature: Bytes::copy_from_slice(&self.secrets[operator].sign(digest(answer)).encode()),
+        }
+    }
+
+    /// A certificate by these operators, each signature added `weight` times.
+    pub fn certificate(&self, signers: &[(usize, u64)], answer: u8) -> Certificate {
+        let signatures = signers.iter().map(|(signer, weight)| (self.secrets[*signer].sign(digest(answer)), *weight));
+        let signature = eigenshift_bls::bn254::G1::weighted_sum(signatures);
+        Certificate {
+            task: 1,
+            key: key("k"),
+            payload: Bytes::copy_from_slice(&[answer]),
+            digest: digest(answer),
+            signers: eigenshift_types::Bitmap::from_fn(self.secrets.len(), |position| {
+                signers.iter().any(|(signer, _)| *signer == position)
+            }),
+            signature: Bytes::copy_from_slice(&signature.encode()),
+        }
+    }
+
+    /// Whoever is in a certificate, which must hold.
+    pub fn signers(&self, quorums: &Quorums, certificate: &Certificate) -> Vec<usize> {
+        let check = check_certificate(&self.operators, quorums, certificate).expect("a certificate that holds");
+        assert!(check.verifies());
+        (0..self.secrets.len()).filter(|position| certificate.signers.contains(*position)).collect()
+    }
+}
+
+/// Quorums 0, 1, 2.. with these thresholds.
+pub fn quorums(thresholds: &[u8]) -> Quorums {
+    Quorums { numbers: (0..u8::try_from(thresholds.len()).unwrap()).collect(), thresholds: thresholds.to_vec() }
+}
+
+pub fn key(name: &str) -> ResponseKey {
+    ResponseKey::new(name.as_bytes().to_vec()).unwrap()
+}
+
+pub fn digest(answer: u8) -> B256 {
+    B256::repeat_byte(answer)
+}
+
+pub fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// Admits, verifies and counts a share, as the service does.
+pub fn give(core: &mut Core, share: &Share, now: Duration) -> (Result<Accepted, ShareError>, Vec<Event>) {
+    match core.admit(share) {
+        Err(error) => (Err(error), Vec::new()),
+        Ok(Admission::Known(accepted)) => (Ok(accepted), Vec::new()),
+        Ok(Admission::Verify(ticket)) => {
+            let valid = verify(&ticket.public_key, ticket.digest, &ticket.signature);
+            core.count(&ticket, valid, now)
+        }
+    }
+}

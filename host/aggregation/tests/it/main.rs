@@ -1,0 +1,16 @@
+//! The public behaviour of `eigenshift-aggregation`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod cases;
+mod certificates;
+mod fixture;
+mod invariants;
+mod keys;
+mod service;
+mod sets;

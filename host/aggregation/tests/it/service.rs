@@ -1,0 +1,265 @@
+//! The async service: batching, cancelling, stalling, ending.
+
+use std::time::Duration;
+
+use eigenshift_aggregation::{Accepted, Event, Events, Handle, Options, Service, Share, ShareError};
+use eigenshift_env::threads::Job;
+use eigenshift_env::{Env, Pool, sim::World};
+use eigenshift_types::Certificate;
+use futures::FutureExt;
+use futures::future::join_all;
+use tokio::sync::mpsc;
+
+use crate::fixture::{Cluster, digest, key, ms, quorums};
+
+fn start(options: Options, pool: Pool) -> (Handle, Events, Env) {
+    let env = Env::simulated(&World::default(), 1);
+    let (handle, events) = Service::start(options, &env, pool);
+    (handle, events, env)
+}
+
+/// A pool whose work is done when the test says so.
+fn held_pool() -> (Pool, mpsc::Receiver<Job>) {
+    let (sender, jobs) = mpsc::channel(16);
+    (Pool::over(sender), jobs)
+}
+
+async fn certified(events: &mut Events) -> Certificate {
+    match events.next().await {
+        Some(Event::Certified(certificate)) => certificate,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_with_bad_shares_loses_no_good_one_and_names_the_bad() {
+    let cluster = Cluster::equal(24);
+    let (handle, mut events, _) = start(Options::default(), Pool::inline());
+    handle.open(cluster.task(1, &[80], ms(10))).unwrap();
+    let bad = [3, 11, 12];
+    let shares = (0..24).map(|operator| {
+        let mut share = cluster.share(1, "k", operator, 1);
+        if bad.contains(&operator) {
+            share.signature = cluster.share(1, "k", operator, 2).signature;
+        }
+        share
+    });
+    let answers = join_all(shares.map(|share| handle.submit(share))).await;
+    for (operator, answer) in answers.into_iter().enumerate() {
+        let expected = if bad.contains(&operator) { Err(ShareError::Incorrect) } else { Ok(Accepted::Counted) };
+        assert_eq!(answer, expected, "operator {operator}");
+    }
+    let certificate = certified(&mut events).await;
+    let expected: Vec<usize> = (0..24).filter(|operator| !bad.contains(operator)).collect();
+    assert_eq!(cluster.signers(&quorums(&[80]), &certificate), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shares_that_queue_up_are_verified_in_one_batch() {
+    let cluster = Cluster::equal(6);
+    let (pool, mut jobs) = held_pool();
+    let (handle, mut events, env) = start(Options { concurrency: 1, ..Options::default() }, pool);
+    handle.open(cluster.task(1, &[100], ms(0))).unwrap();
+    let submit = |operator| {
+        let (handle, share) = (handle.clone(), cluster.share(1, "k", operator, 1));
+        env.spawn(async move { handle.submit(share).await })
+    };
+    let mut callers = vec![submit(0)];
+    let first = jobs.recv().await.unwrap();
+    callers.extend((1..6).map(submit));
+    while handle.waiting() < 6 {
+        tokio::task::yield_now().await;
+    }
+    assert!(jobs.try_recv().is_err(), "one batch at a time");
+    first();
+    let rest = jobs.recv().await.unwrap();
+    rest();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Ok(Accepted::Counted));
+    }
+    assert!(jobs.try_recv().is_err(), "the other five were one batch");
+    assert_eq!(cluster.signers(&quorums(&[100]), &certified(&mut events).await).len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_share_is_verified_at_once() {
+    let cluster = Cluster::equal(2);
+    let (handle, _events, env) = start(Options::default(), Pool::inline());
+    handle.open(cluster.task(1, &[100], ms(1000))).unwrap();
+    let before = env.clock.monotonic();
+    assert_eq!(handle.submit(cluster.share(1, "k", 0, 1)).await, Ok(Accepted::Counted));
+    assert_eq!(env.clock.monotonic(), before);
+    assert_eq!(handle.progress(1).unwrap()[0].percent, [50]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_window_ends_by_the_clock() {
+    let cluster = Cluster::equal(3);
+    let (handle, mut events, env) = start(Options::default(), Pool::inline());
+    handle.open(cluster.task(1, &[30], ms(700))).unwrap();
+    let before = env.clock.monotonic();
+    handle.submit(cluster.share(1, "k", 0, 1)).await.unwrap();
+    let certificate = certified(&mut events).await;
+    let waited = env.clock.monotonic() - before;
+    assert!(waited >= ms(700) && waited < ms(710), "{waited:?}");
+    assert_eq!(cluster.signers(&quorums(&[30]), &certificate), [0]);
+    assert_eq!(handle.submit(cluster.share(1, "k", 1, 1)).await, Ok(Accepted::AlreadyCertified));
+}
+
+/// D5, D6: elsewhere a caller that timed out wedged or ended the task.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_goes_away_harms_nobody_and_its_share_counts() {
+    let cluster = Cluster::equal(2);
+    let (pool, mut jobs) = held_pool();
+    let (handle, mut events, _) = start(Options::default(), pool);
+    handle.open(cluster.task(1, &[100], ms(0))).unwrap();
+    let mut caller = Box::pin(handle.submit(cluster.share(1, "k", 0, 1)));
+    assert!(caller.as_mut().now_or_never().is_none());
+    drop(caller);
+    let other = handle.submit(cluster.share(1, "k", 1, 1));
+    let work = async {
+        while let Some(job) = jobs.recv().await {
+            job();
+        }
+    };
+    tokio::select! {
+        answer = other => assert_eq!(answer, Ok(Accepted::Counted)),
+        () = work => panic!("the pool ended"),
+    }
+    assert_eq!(cluster.signers(&quorums(&[100]), &certified(&mut events).await), [0, 1]);
+}
+
+/// D3: elsewhere a late signature for a finished task stopped the whole service.
+#[tokio::test(start_paused = true)]
+async fn late_shares_and_a_stalled_reader_of_events_hold_up_nobody() {
+    let cluster = Cluster::equal(2);
+    let (handle, mut events, _) = start(Options::default(), Pool::inline());
+    for task in 0..50 {
+        handle.open(cluster.task(task, &[100], ms(0))).unwrap();
+        for operator in 0..2 {
+            assert_eq!(handle.submit(cluster.share(task, "k", operator, 1)).await, Ok(Accepted::Counted));
+        }
+        handle.close(task);
+        let late = handle.submit(cluster.share(task, "k", 0, 1)).await;
+        assert_eq!(late, Err(ShareError::NotOpen(task)));
+    }
+    for task in 0..50 {
+        assert_eq!(certified(&mut events).await.task, task);
+    }
+    assert!(events.next().now_or_never().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_after_the_task_was_closed_counts_for_nothing() {
+    let cluster = Cluster::equal(1);
+    let (pool, mut jobs) = held_pool();
+    let (handle, mut events, env) = start(Options::default(), pool);
+    handle.open(cluster.task(1, &[100], ms(0))).unwrap();
+    let (caller, share) = (handle.clone(), cluster.share(1, "k", 0, 1));
+    let caller = env.spawn(async move { caller.submit(share).await });
+    let job = jobs.recv().await.unwrap();
+    handle.close(1);
+    job();
+    assert_eq!(caller.await.unwrap(), Err(ShareError::NotOpen(1)));
+    assert!(events.next().now_or_never().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_share_twice_at_once_counts_once_and_both_are_answered() {
+    let cluster = Cluster::equal(2);
+    let (handle, _events, _) = start(Options::default(), Pool::inline());
+    handle.open(cluster.task(1, &[100], ms(0))).unwrap();
+    let answers = join_all((0..3).map(|_| handle.submit(cluster.share(1, "k", 0, 1)))).await;
+    assert_eq!(answers, [Ok(Accepted::Counted), Ok(Accepted::Duplicate), Ok(Accepted::Duplicate)]);
+    let forged = Share { digest: digest(9), ..cluster.share(1, "k", 1, 1) };
+    let answers = join_all((0..2).map(|_| handle.submit(forged.clone()))).await;
+    assert_eq!(answers, [Err(ShareError::Incorrect); 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_queue_callers_are_told_to_come_again() {
+    let cluster = Cluster::equal(4);
+    let options = Options { max_waiting: 2, ..Options::default() };
+    let (handle, _events, _) = start(options, Pool::inline());
+    handle.open(cluster.task(1, &[100], ms(0))).unwrap();
+    let answers = join_all((0..4).map(|operator| handle.submit(cluster.share(1, "k", operator, 1)))).await;
+    assert_eq!(answers, [Ok(Accepted::Counted), Ok(Accepted::Counted), Err(ShareError::Busy), Err(ShareError::Busy)]);
+    // Once the queue is drained there is room again.
+    assert_eq!(handle.submit(cluster.share(1, "k", 2, 1)).await, Ok(Accepted::Counted));
+    assert_eq!(handle.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_operator_has_one_share_per_key_in_the_queue() {
+    let cluster = Cluster::equal(2);
+    let (handle, _events, _) = start(Options::default(), Pool::inline());
+    handle.open(cluster.task(1, &[100], ms(0))).unwrap();
+    let shares = [1, 2].map(|answer| handle.submit(cluster.share(1, "k", 0, answer)));
+    assert_eq!(join_all(shares).await, [Ok(Accepted::Counted), Err(ShareError::Busy)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_the_pool_drops_is_answered() {
+    let cluster = Cluster::equal(1);
+    let (pool, jobs) = held_pool();
+    drop(jobs);
+    let (handle, _events, _) = start(Options::default(), pool);
+    handle.open(cluster.task(1, &[100], ms(0))).unwrap();
+    assert_eq!(handle.submit(cluster.share(1, "k", 0, 1)).await, Err(ShareError::Closed));
+    assert_eq!(handle.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_ends_with_its_last_handle() {
+    let (handle, mut events, _) = start(Options::default(), Pool::inline());
+    let second = handle.clone();
+    drop(handle);
+    assert!(events.next().now_or_never().is_none());
+    drop(second);
+    assert_eq!(events.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_certified_elsewhere_is_not_certified_here() {
+    let cluster = Cluster::equal(3);
+    let (handle, mut events, env) = start(Options::default(), Pool::inline());
+    handle.open(cluster.task(1, &[30], ms(100))).unwrap();
+    assert!(handle.is_open(1));
+    handle.submit(cluster.share(1, "k", 0, 1)).await.unwrap();
+    handle.mark_certified(1, &key("k"), digest(1));
+    env.clock.sleep(Duration::from_secs(1)).await;
+    handle.close(1);
+    assert!(events.next().now_or_never().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tasks_at_once_on_real_threads_are_all_certified() {
+    let cluster = std::sync::Arc::new(Cluster::equal(8));
+    let env = Env::real();
+    let pool = env.threads.pool("bls", 2, 64).unwrap();
+    let (handle, mut events) = Service::start(Options { max_batch: 16, ..Options::default() }, &env, pool);
+    for task in 0..12 {
+        handle.open(cluster.task(task, &[100], ms(0))).unwrap();
+    }
+    let mut callers = Vec::new();
+    for operator in 0..8 {
+        let (handle, cluster) = (handle.clone(), std::sync::Arc::clone(&cluster));
+        callers.push(env.spawn(async move {
+            for task in 0..12 {
+                let answer = handle.submit(cluster.share(task, "k", operator, 1)).await;
+                assert_eq!(answer, Ok(Accepted::Counted));
+            }
+        }));
+    }
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let mut tasks = Vec::new();
+    for _ in 0..12 {
+        let certificate = certified(&mut events).await;
+        assert_eq!(cluster.signers(&quorums(&[100]), &certificate).len(), 8);
+        tasks.push(certificate.task);
+    }
+    tasks.sort_unstable();
+    assert_eq!(tasks, (0..12).collect::<Vec<_>>());
+}

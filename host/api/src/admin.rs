@@ -1,0 +1,127 @@
+//! The admin listener: creating tasks, moving the duty. Loopback only, with a token.
+
+use std::net::SocketAddr;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use eigenshift_engine::{RequestError, Triggered};
+use eigenshift_env::Env;
+use eigenshift_types::Bytes;
+use http::{HeaderMap, header};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::error::{not_found, wrong_method};
+use crate::{ApiError, Avss, body};
+
+/// Largest request: twice (hexadecimal) the largest task request that settings allow, and a little.
+const MAX_TASK: usize = 520 * 1024;
+
+/// The admin token. Not printable.
+#[derive(Clone)]
+pub struct Token(std::sync::Arc<Zeroizing<String>>);
+
+impl Token {
+    /// A token of at least 32 characters.
+    #[must_use]
+    pub fn new(text: String) -> Option<Self> {
+        (text.len() >= 32).then(|| Self(std::sync::Arc::new(Zeroizing::new(text))))
+    }
+
+    fn matches(&self, given: &str) -> bool {
+        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
+/// Whether the admin listener may listen there.
+#[must_use]
+pub fn may_listen(address: SocketAddr) -> bool {
+    address.ip().is_loopback()
+}
+
+#[derive(Clone)]
+struct Admin {
+    env: Env,
+    avss: Avss,
+    token: Token,
+}
+
+/// A task request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRequest {
+    /// Bytes for the plugin's `task-source` or, without one, `T` itself; `0x` and hexadecimal.
+    pub payload: Bytes,
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        let status = match error.code() {
+            "not-leader" | "no-leader" | "no-room" | "not-now" => 503,
+            _ => 422,
+        };
+        Self::new(status, error.code(), error.to_string())
+    }
+}
+
+/// The routes.
+pub fn router(env: Env, avss: Avss, token: Token) -> Router {
+    let admin = Admin { env, avss, token };
+    Router::new()
+        .route("/v1/avs", get(list))
+        .route("/v1/avs/{avs}/tasks", post(create))
+        .route("/v1/avs/{avs}/rotate", post(rotate))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(admin.clone(), authorize))
+        .with_state(admin)
+}
+
+async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    match given.and_then(|value| value.strip_prefix("Bearer ")) {
+        Some(token) if admin.token.matches(token) => next.run(request).await,
+        _ => ApiError::new(401, "unauthorized", "give the admin token of this node's data directory as bearer token")
+            .into_response(),
+    }
+}
+
+async fn list(State(admin): State<Admin>) -> Json<Vec<String>> {
+    Json(admin.avss.all().iter().map(|avs| avs.service().avs.to_string()).collect())
+}
+
+type AvsPath = Result<Path<String>, PathRejection>;
+
+fn avs_of(admin: &Admin, path: AvsPath) -> Result<eigenshift_engine::AvsHandle, ApiError> {
+    let Path(avs) = path.map_err(|error| ApiError::new(400, "malformed", error.body_text()))?;
+    admin.avss.get(&avs)
+}
+
+async fn create(
+    State(admin): State<Admin>,
+    path: AvsPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Triggered>, ApiError> {
+    let avs = avs_of(&admin, path)?;
+    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let key = key.filter(|key| (1..=128).contains(&key.len())).ok_or_else(|| {
+        ApiError::new(
+            400,
+            "no-idempotency-key",
+            "give an Idempotency-Key header of 1 to 128 characters: it makes asking again safe",
+        )
+    })?;
+    let TaskRequest { payload } = body::json(&admin.env, body, MAX_TASK).await?;
+    Ok(Json(avs.request_task(key, payload).await?))
+}
+
+async fn rotate(State(admin): State<Admin>, path: AvsPath) -> Result<Json<()>, ApiError> {
+    Ok(Json(avs_of(&admin, path)?.rotate().await?))
+}

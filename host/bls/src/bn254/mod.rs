@@ -1,0 +1,78 @@
+//! BN254 as EigenLayer has it: signatures and operator ids in G1, verification keys in G2.
+//!
+//! Encodings are those of the EIP-196/197 precompiles and of EigenLayer's contracts: coordinates of 32 bytes,
+//! big-endian, G2's imaginary parts first, the identity all zeros.
+
+mod combine;
+mod field;
+mod g1;
+mod g2;
+mod hash;
+mod points;
+mod secret;
+mod verify;
+
+use eigenshift_types::B256;
+
+pub use g1::G1;
+pub use g2::G2;
+pub use hash::{hash_to_g1, operator_id};
+pub use secret::SecretKey;
+pub use verify::{all_match, matches, verify, verify_each, verify_same};
+
+use crate::{DecodeError, Scheme};
+
+/// The scheme over BN254.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bn254;
+
+impl Scheme for Bn254 {
+    const NAME: &'static str = "bn254";
+    type SecretKey = SecretKey;
+    type PublicKey = G2;
+    type Signature = G1;
+
+    fn public_key(secret: &SecretKey) -> G2 {
+        secret.g2()
+    }
+
+    fn sign(secret: &SecretKey, digest: B256) -> G1 {
+        secret.sign(digest)
+    }
+
+    fn verify(key: &G2, digest: B256, signature: &G1) -> bool {
+        verify(key, digest, signature)
+    }
+
+    fn verify_same(digest: B256, signatures: &[(G2, G1)]) -> Vec<bool> {
+        verify_same(digest, signatures)
+    }
+
+    fn verify_each(signatures: &[(G2, B256, G1)]) -> Vec<bool> {
+        verify_each(signatures)
+    }
+
+    fn aggregate(signatures: &[G1]) -> G1 {
+        signatures.iter().copied().sum()
+    }
+
+    fn aggregate_keys(keys: &[G2]) -> G2 {
+        keys.iter().copied().sum()
+    }
+
+    fn encode_key(key: &G2) -> Vec<u8> {
+        key.encode().to_vec()
+    }
+
+    fn decode_key(bytes: &[u8]) -> Result<G2, DecodeError> {
+        G2::decode(bytes)
+    }
+
+    fn encode(signature: &G1) -> Vec<u8> {
+        signature.encode().to_vec()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<G1, DecodeError> {
+        G1::decode(bytes)
+    }
+}

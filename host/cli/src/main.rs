@@ -1,0 +1,129 @@
+//! The `eigenshift` binary: run a node, ask it, see a demo.
+
+mod ask;
+mod config;
+mod demo;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// EigenLayer operators without a central aggregator.
+#[derive(Parser, Debug)]
+#[command(version, about, long_about = None)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Watch a cluster of operators run a price oracle, in one process.
+    Demo(demo::DemoArgs),
+    /// Set up the price oracle on a local development chain, for the example configurations.
+    Develop(demo::DevelopArgs),
+    /// Run a node.
+    Run(run::RunArgs),
+    /// Show an AVS on a running node.
+    Status(ask::StatusArgs),
+    /// Tasks.
+    Task {
+        #[command(subcommand)]
+        command: TaskCommand,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+enum TaskCommand {
+    /// Ask a running node for a task.
+    Send(ask::SendArgs),
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A file.
+    #[error("{path}: {why}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The configuration.
+    #[error("{path}: {why}", path = path.display())]
+    Config {
+        /// Which.
+        path: PathBuf,
+        /// The line and the fix.
+        why: String,
+    },
+    /// The prices.
+    #[error("{file}: {error}")]
+    Prices {
+        /// Which file.
+        file: String,
+        /// The line and what is expected.
+        error: demo::prices::PricesError,
+    },
+    /// The command line.
+    #[error("{0}")]
+    Usage(String),
+    /// The chain.
+    #[error("the chain: {0}")]
+    Chain(String),
+    /// The node.
+    #[error(transparent)]
+    Node(#[from] eigenshift_node::NodeError),
+    /// A running node's answer.
+    #[error("{0}")]
+    Ask(String),
+    /// The demo.
+    #[error("{0}")]
+    Demo(String),
+    /// The process must end.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// Sends log lines to standard error; `RUST_LOG` wins over `filter`.
+fn log(filter: &str) {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| filter.to_owned());
+    // A second call changes nothing.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .try_init();
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // One provider for whatever speaks TLS in this process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let done = match Cli::parse().command {
+        Command::Demo(args) => {
+            log("error");
+            match demo::run(args).await {
+                Ok(summary) if summary.is_good() => Ok(()),
+                Ok(_) => return ExitCode::FAILURE,
+                Err(error) => Err(error),
+            }
+        }
+        Command::Develop(args) => {
+            log("error");
+            demo::develop(args).await
+        }
+        Command::Run(args) => run::run(args).await,
+        Command::Status(args) => ask::status(args).await,
+        Command::Task { command: TaskCommand::Send(args) } => ask::send(args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("eigenshift: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! `eigenshift run`: one node, as its configuration says.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use eigenshift_bls::bn254::SecretKey;
+use eigenshift_chain::{Chain, EthereumChain, EthereumOptions, Wallet};
+use eigenshift_consensus::Timing;
+use eigenshift_engine::{Patience, Timer};
+use eigenshift_env::Env;
+use eigenshift_node::{AvsOptions, Entrance, Logic, Node, NodeOptions};
+use eigenshift_plugin::{Bundle, Grants};
+use eigenshift_types::Service;
+use zeroize::Zeroizing;
+
+use crate::CliError;
+use crate::config::{self, AvsConfig, NodeConfig};
+
+/// Runs a node.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The node's configuration.
+    #[arg(long, value_name = "FILE", default_value = "eigenshift.toml")]
+    pub config: PathBuf,
+}
+
+fn file(path: &Path, why: impl std::fmt::Display) -> CliError {
+    CliError::File { path: path.to_owned(), why: why.to_string() }
+}
+
+/// A secret key file: 64 hexadecimal digits, `0x` allowed.
+pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, CliError> {
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| file(path, error))?);
+    let digits = text.trim().trim_start_matches("0x");
+    if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(file(path, "expected a secret key of 64 hexadecimal digits"));
+    }
+    Ok(Zeroizing::new(digits.to_owned()))
+}
+
+fn node_options(config: &NodeConfig) -> NodeOptions {
+    let timing = Timing::default();
+    let patience = Patience::default();
+    let election = config.election.map_or(timing.election_min, |span| span.0);
+    NodeOptions {
+        data_dir: config.data_dir.clone(),
+        raft: config.raft,
+        http: config.http,
+        admin: config.admin,
+        raft_url: config.raft_url.clone(),
+        http_url: config.http_url.clone(),
+        insecure_dev: config.insecure_dev,
+        timing: Timing {
+            heartbeat: config.heartbeat.map_or(timing.heartbeat, |span| span.0),
+            election_min: election,
+            election_max: election * 2,
+        },
+        patience: Patience { down_after: config.down_after.map_or(patience.down_after, |span| span.0), ..patience },
+    }
+}
+
+const MAX_MANIFEST: u64 = 64 * 1024;
+const MAX_COMPONENT: u64 = 32 * 1024 * 1024;
+
+fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
+    let size = std::fs::metadata(path).map_err(|error| file(path, error))?.len();
+    if size > most {
+        return Err(file(path, format!("{size} bytes, at most {most} are taken")));
+    }
+    std::fs::read(path).map_err(|error| file(path, error))
+}
+
+async fn avs_options(avs: &AvsConfig, env: &Env) -> Result<AvsOptions, CliError> {
+    let secret = read_secret(&avs.operator_key)?;
+    let wallet = Wallet::from_hex(&secret).map_err(|error| file(&avs.operator_key, error))?;
+    let secret = read_secret(&avs.bls_key)?;
+    let bls = Arc::new(SecretKey::from_hex(&secret).map_err(|error| file(&avs.bls_key, error))?);
+    let manifest =
+        String::from_utf8(read_bounded(&avs.manifest, MAX_MANIFEST)?).map_err(|error| file(&avs.manifest, error))?;
+    let bundle = Bundle::new(read_bounded(&avs.component, MAX_COMPONENT)?, manifest);
+    let defaults = EthereumOptions::default();
+    let options = EthereumOptions {
+        chain_id: Some(avs.chain_id),
+        poll_interval: avs.poll.map_or(defaults.poll_interval, |span| span.0),
+        ..defaults
+    };
+    let chain = loop {
+        match EthereumChain::connect(&avs.rpc, options.clone(), env).await {
+            Ok(chain) => break chain,
+            Err(error) if error.is_transient() => {
+                tracing::warn!(avs = %avs.id, rpc = avs.rpc, "the chain does not answer yet: {error}");
+                env.clock.sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(CliError::Chain(format!("{}: {error}", avs.id))),
+        }
+    };
+    let entrance = if avs.bootstrap {
+        let settings = avs.cluster.clone().unwrap_or_default().settings(avs.registry);
+        let (settings, start_block) = settings.map_err(CliError::Usage)?;
+        let head = chain.head().await.map_err(|error| CliError::Chain(error.to_string()))?;
+        Entrance::Found { settings: Box::new(settings), start_block: start_block.unwrap_or(head.block.number) }
+    } else {
+        Entrance::Join { urls: avs.join.clone(), registry: avs.registry }
+    };
+    let timer = |timer: &config::TimerConfig| Timer { name: timer.name.clone(), every: timer.every.0 };
+    Ok(AvsOptions {
+        service: Service { avs: avs.id.clone(), chain_id: avs.chain_id, service_manager: avs.service_manager },
+        entrance,
+        bls,
+        wallet,
+        chain: Arc::new(chain),
+        logic: Logic::Plugin(bundle, Grants { imports: avs.grants.iter().copied().collect() }),
+        timers: avs.timers.iter().map(timer).collect(),
+    })
+}
+
+/// Runs until it is told to stop, or must.
+///
+/// # Errors
+/// [`CliError`].
+pub async fn run(args: RunArgs) -> Result<(), CliError> {
+    let config = config::read(&args.config)?;
+    crate::log(config.node.log.as_deref().unwrap_or("info"));
+    let env = Env::real();
+    let mut node = Node::start(env.clone(), node_options(&config.node)).await?;
+    let admin = node.admin_addr().map_or("none".to_owned(), |address| address.to_string());
+    tracing::info!(raft = node.raft_url(), http = node.http_url(), admin, "listening");
+    let mut fatal = node.fatal();
+    let starting = async {
+        for avs in &config.avss {
+            let options = avs_options(avs, &env).await?;
+            let handle = node.add(options).await?;
+            let identity = handle.identity();
+            tracing::info!(avs = %avs.id, node = %identity.node, cluster = %identity.cluster, "running");
+        }
+        Ok::<(), CliError>(())
+    };
+    let interrupted = tokio::select! {
+        started = starting => { started?; false }
+        () = signal() => true,
+    };
+    let ended = if interrupted {
+        None
+    } else {
+        tokio::select! {
+            () = signal() => None,
+            why = fatal.wait_for(Option::is_some) => why.ok().and_then(|why| why.clone()),
+        }
+    };
+    match ended {
+        None => {
+            tracing::info!("stopping");
+            node.shutdown().await;
+            Ok(())
+        }
+        Some(why) => {
+            node.kill();
+            Err(CliError::Fatal(why))
+        }
+    }
+}
+
+async fn signal() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
+    }
+}

@@ -1,0 +1,139 @@
+//! What the drivers of one AVS share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eigenshift_bls::bn254;
+use eigenshift_chain::{Chain, Wallet};
+use eigenshift_consensus::Group;
+use eigenshift_env::{Env, Pool};
+use eigenshift_types::{B256, ClusterId, Epoch, NodeId, NodeKey, Service, TaskSpec};
+use tokio_util::sync::CancellationToken;
+
+use crate::callbacks::Callbacks;
+use crate::counters::Counters;
+use crate::drivers::transactions::Nonces;
+use crate::guard::Guard;
+use crate::http::HttpClient;
+use crate::ledger::Ledger;
+use crate::sets::Sets;
+
+/// Which node of which cluster this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Node id.
+    pub node: NodeId,
+    /// Cluster.
+    pub cluster: ClusterId,
+    /// Incarnation of the cluster.
+    pub epoch: Epoch,
+}
+
+/// How long this node waits for what. Node-local: nothing that must agree depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A member that the leader has not heard of for so long is marked down.
+    pub down_after: Duration,
+    /// A response is sent again after so long, until it is certified.
+    pub resend: Duration,
+    /// A failed try of anything is repeated after so long at first, twice as long each time, up to `retry_most`.
+    pub retry_first: Duration,
+    /// The longest pause between tries.
+    pub retry_most: Duration,
+    /// A transaction without a receipt for so long is replaced by a dearer one.
+    pub stuck_after: Duration,
+    /// The last call of a task's submission comes so long before the task expires.
+    pub final_call: Duration,
+    /// How often the leader looks after members, expiries and timers.
+    pub tick: Duration,
+    /// How long one HTTP request may take.
+    pub request: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            down_after: Duration::from_secs(3),
+            resend: Duration::from_secs(5),
+            retry_first: Duration::from_millis(50),
+            retry_most: Duration::from_secs(5),
+            stuck_after: Duration::from_secs(60),
+            final_call: Duration::from_secs(5),
+            tick: Duration::from_millis(100),
+            request: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Shared by the drivers.
+pub(crate) struct Context {
+    pub env: Env,
+    pub service: Service,
+    pub identity: Identity,
+    pub node_key: Arc<NodeKey>,
+    pub bls: Arc<bn254::SecretKey>,
+    pub wallet: Wallet,
+    pub ledger: Ledger,
+    pub group: Group,
+    pub chain: Arc<dyn Chain>,
+    pub callbacks: Arc<dyn Callbacks>,
+    pub guard: Guard,
+    pub sets: Sets,
+    pub http: HttpClient,
+    pub nonces: Nonces,
+    /// Curve arithmetic.
+    pub bls_pool: Pool,
+    /// Calls that block for an fsync.
+    pub io_pool: Pool,
+    pub patience: Patience,
+    pub counters: Counters,
+    /// Drawn at every start: a responder sends again when its aggregator was restarted.
+    pub boot_id: B256,
+    pub stop: CancellationToken,
+}
+
+impl Context {
+    /// The task as callbacks see it.
+    pub fn task(&self, spec: &TaskSpec) -> eigenshift_plugin::Task {
+        eigenshift_plugin::Task {
+            index: spec.index,
+            request: spec.request.clone(),
+            service: self.service.clone(),
+            reference_block: spec.reference_block,
+            reference_time: spec.reference_time,
+        }
+    }
+
+    /// Whether this node leads, confirmed, with everything applied.
+    pub fn leads(&self) -> bool {
+        let leader = self.group.leadership();
+        let leadership = leader.borrow();
+        leadership.ready && leadership.leader == Some(self.identity.node)
+    }
+
+    /// Waits, or ends early when the AVS is stopped: then false.
+    pub async fn pause(&self, duration: Duration) -> bool {
+        tokio::select! {
+            () = self.env.clock.sleep(duration) => true,
+            () = self.stop.cancelled() => false,
+        }
+    }
+}
+
+/// Pauses that grow from try to try.
+pub(crate) struct Backoff {
+    next: Duration,
+    most: Duration,
+}
+
+impl Backoff {
+    pub fn new(patience: &Patience) -> Self {
+        Self { next: patience.retry_first, most: patience.retry_most }
+    }
+
+    pub fn next(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.most);
+        pause
+    }
+}

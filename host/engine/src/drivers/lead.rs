@@ -1,0 +1,197 @@
+//! A leader's duties: marks, hand-overs, reassignments, expiries, state digests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eigenshift_consensus::HandOverError;
+use eigenshift_ledger::command::Command;
+use eigenshift_ledger::rotation;
+use eigenshift_ledger::settings::{Expiry, Mode, Policy};
+use eigenshift_ledger::{Phase, State};
+use eigenshift_types::{BlockRef, NodeId, Outcome, TaskIndex};
+
+use crate::context::Context;
+
+/// Failed hand-overs to one member before it is marked down.
+const TRIES: u32 = 3;
+
+/// What the leader remembers; forgotten with leadership.
+struct Duties {
+    /// Monotonic time since which this node leads.
+    since: Duration,
+    /// Monotonic time at which the leader first saw each live task.
+    seen: BTreeMap<TaskIndex, Duration>,
+    /// Failed hand-overs.
+    failed: BTreeMap<NodeId, u32>,
+    /// Monotonic time of the last hand-over asked for by an interval.
+    rotated: Duration,
+    /// Index of the last state digest logged.
+    digest: u64,
+}
+
+impl Duties {
+    fn new(now: Duration) -> Self {
+        Self { since: now, seen: BTreeMap::new(), failed: BTreeMap::new(), rotated: now, digest: 0 }
+    }
+}
+
+pub(crate) async fn run(context: Arc<Context>) {
+    let mut changes = context.ledger.changes();
+    let mut duties: Option<Duties> = None;
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = context.env.clock.sleep(context.patience.tick) => {}
+            () = context.stop.cancelled() => return,
+        }
+        if !context.leads() {
+            duties = None;
+            continue;
+        }
+        let now = context.env.clock.monotonic();
+        let duties = duties.get_or_insert_with(|| Duties::new(now));
+        for command in duties.due(&context, now).await {
+            if let Err(error) = context.ledger.propose(&command).await {
+                context.counters.count("duty", "refused");
+                tracing::debug!(avs = %context.service.avs, ?command, "not logged: {error}");
+            }
+        }
+        duties.hand_over(&context).await;
+    }
+}
+
+impl Duties {
+    /// What a look at the state says is to be logged.
+    async fn due(&mut self, context: &Context, now: Duration) -> Vec<Command> {
+        let mut commands = self.marks(context, now);
+        commands.extend(context.ledger.read(|state| reassignments(state, context.identity.node)));
+        commands.extend(self.expiries(context, now).await);
+        let (policy, mode, checkpoint) = context.ledger.read(|state| {
+            let rotation = state.settings.as_ref().map(|settings| settings.rotation);
+            (rotation.map(|rotation| rotation.policy), rotation.map(|rotation| rotation.mode), state.checkpoint)
+        });
+        if let Some(Policy::IntervalMs(ms)) = policy {
+            if now.saturating_sub(self.rotated) >= Duration::from_millis(ms) {
+                self.rotated = now;
+                commands.push(Command::Rotate);
+            }
+        }
+        debug_assert!(mode.is_some(), "a leader that is ready has applied the bootstrap or begins it");
+        if checkpoint.0 > self.digest {
+            self.digest = checkpoint.0;
+            commands.push(Command::StateDigest { index: checkpoint.0, digest: checkpoint.1 });
+        }
+        commands
+    }
+
+    /// Members that do not answer any more, or again.
+    fn marks(&self, context: &Context, now: Duration) -> Vec<Command> {
+        let health = context.group.health();
+        let leading = now.saturating_sub(self.since);
+        let down_after = context.patience.down_after;
+        context.ledger.read(|state| {
+            let mark = |(node, member): (&NodeId, &eigenshift_ledger::Member)| {
+                if *node == context.identity.node {
+                    return member.down.then_some(Command::Up { node: *node });
+                }
+                // One that never answered this leader is silent for as long as it leads.
+                let silent = health.members.get(node).and_then(|peer| peer.silent_for).unwrap_or(leading);
+                if silent >= down_after {
+                    (!member.down).then_some(Command::Down { node: *node })
+                } else {
+                    let heard = health.members.get(node).is_some_and(|peer| peer.silent_for.is_some());
+                    (member.down && heard).then_some(Command::Up { node: *node })
+                }
+            };
+            state.members.iter().filter_map(mark).collect()
+        })
+    }
+
+    /// Live tasks whose time has run out.
+    async fn expiries(&mut self, context: &Context, now: Duration) -> Vec<Command> {
+        let (open, expiry) = context.ledger.read(|state| {
+            let open: Vec<(TaskIndex, BlockRef)> = state
+                .live_tasks()
+                .filter(|task| task.phase == Phase::Open)
+                .map(|task| (task.spec.index, task.spec.reference_block))
+                .collect();
+            (open, state.settings.as_ref().map(|settings| settings.expiry))
+        });
+        self.seen.retain(|index, _| open.iter().any(|(live, _)| live == index));
+        let expired = |task, at| Command::Close { task, outcome: Outcome::Expired, at };
+        match expiry {
+            Some(Expiry::Ms(ms)) => {
+                let life = Duration::from_millis(ms);
+                let seen = &mut self.seen;
+                let late = |index: &TaskIndex| now.saturating_sub(*seen.entry(*index).or_insert(now)) >= life;
+                let mut late = late;
+                open.iter().filter(|(index, _)| late(index)).map(|(index, _)| expired(*index, None)).collect()
+            }
+            Some(Expiry::Blocks(blocks)) if !open.is_empty() => {
+                let Ok(head) = context.chain.head().await else { return Vec::new() };
+                let late = |reference: &BlockRef| head.block.number >= reference.number.saturating_add(blocks);
+                open.iter()
+                    .filter(|(_, block)| late(block))
+                    .map(|(index, _)| expired(*index, Some(head.block)))
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Leadership goes to whoever the ledger says. A member that cannot take it, time and again, is marked down, which
+    /// makes the ledger name the next.
+    async fn hand_over(&mut self, context: &Context) {
+        let due = context.ledger.read(|state| state.rotation.due.filter(|due| *due != context.identity.node));
+        let Some(to) = due else { return };
+        match context.group.hand_over(to).await {
+            Ok(()) => {
+                context.counters.count("hand-over", "done");
+                self.failed.clear();
+            }
+            Err(
+                HandOverError::InFlight
+                | HandOverError::NotLeader
+                | HandOverError::Stopped
+                | HandOverError::Elsewhere(_),
+            ) => {
+                context.counters.count("hand-over", "elsewhere");
+            }
+            Err(error) => {
+                context.counters.count("hand-over", "failed");
+                tracing::warn!(avs = %context.service.avs, "hand-over: {error}");
+                let failed = self.failed.entry(to).or_default();
+                *failed += 1;
+                if *failed >= TRIES {
+                    self.failed.remove(&to);
+                    if let Err(error) = context.ledger.propose(&Command::Down { node: to }).await {
+                        tracing::debug!(avs = %context.service.avs, "{to} not marked down: {error}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Live tasks whose aggregator is gone go to the leader, or under assignment to the next in the ring.
+fn reassignments(state: &State, leader: NodeId) -> Vec<Command> {
+    let mode = state.settings.as_ref().map_or(Mode::Leadership, |settings| settings.rotation.mode);
+    let gone = |node: &NodeId| state.members.get(node).is_none_or(|member| member.down);
+    let orphans = state.live_tasks().filter(|task| gone(&task.aggregator));
+    let assign = |task: &eigenshift_ledger::Task| {
+        let next = || {
+            let set = state.sets.get(&task.spec.set_digest)?;
+            let order = state.settings.as_ref()?.rotation.order;
+            let ring = rotation::ring(state, set, Mode::Assignment);
+            rotation::next(&ring, state.rotation.last, order, task.spec.reference_block.hash)
+        };
+        let aggregator = match mode {
+            Mode::Leadership => leader,
+            Mode::Assignment => next().map_or(leader, |candidate| candidate.node),
+        };
+        let assignment_epoch = task.assignment_epoch + 1;
+        Command::Assign { task: task.spec.index, aggregator, assignment_epoch, idle: false }
+    };
+    orphans.map(assign).collect()
+}

@@ -1,0 +1,178 @@
+//! Answers tasks: at every operator, for every task.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use eigenshift_ledger::Task;
+use eigenshift_ledger::command::{Command, ComplaintKind};
+use eigenshift_plugin::CallError;
+use eigenshift_types::{OperatorSet, TaskIndex};
+use tokio::sync::watch;
+
+use crate::context::{Backoff, Context};
+use crate::drivers::inbox::Inbox;
+use crate::drivers::outbox::{self, Destination};
+use crate::drivers::workers::Workers;
+use crate::guard::{GuardError, Signed};
+use crate::signer::{SignError, TaskSigner};
+
+/// Keeps one worker per live task that this node answers.
+pub(crate) async fn run(context: Arc<Context>, inbox: Inbox) {
+    let mut changes = context.ledger.changes();
+    let mut workers: Workers<Destination> = Workers::default();
+    loop {
+        step(&context, &inbox, &mut workers);
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = context.stop.cancelled() => return,
+        }
+    }
+}
+
+fn step(context: &Arc<Context>, inbox: &Inbox, workers: &mut Workers<Destination>) {
+    let node = context.identity.node;
+    let (live, fresh) = context.ledger.read(|state| {
+        // Only tasks created after this node's own membership: an earlier node of this operator may have signed those.
+        let joined = state.members.get(&node).map(|member| member.joined_at);
+        let mine = |task: &&Task| joined.is_some_and(|joined| task.created_at > joined);
+        let live: BTreeMap<TaskIndex, Destination> =
+            state.live_tasks().filter(mine).map(|task| (task.spec.index, Destination::of(state, task))).collect();
+        let unknown = |task: &&Task| !workers.contains(task.spec.index);
+        let fresh: BTreeMap<TaskIndex, Task> =
+            state.live_tasks().filter(mine).filter(unknown).map(|task| (task.spec.index, task.clone())).collect();
+        (live, fresh)
+    });
+    workers.reconcile(live, |index, destination| {
+        let task = fresh.get(&index)?.clone();
+        Some(context.env.spawn(answer(Arc::clone(context), inbox.clone(), task, destination)).abort_handle())
+    });
+}
+
+/// Why a task gets no answer from this node.
+enum NoAnswer {
+    /// Try again later.
+    Later(String, Option<std::time::Duration>),
+    /// Never.
+    Final(String),
+}
+
+async fn answer(context: Arc<Context>, inbox: Inbox, task: Task, destination: watch::Receiver<Destination>) {
+    let index = task.spec.index;
+    let mut backoff = Backoff::new(&context.patience);
+    let signed = loop {
+        match prepare(&context, &task).await {
+            Ok(signed) => break signed,
+            Err(NoAnswer::Final(why)) => {
+                context.counters.count("no-answer", "final");
+                tracing::warn!(avs = %context.service.avs, task = index, "no answer: {why}");
+                return;
+            }
+            Err(NoAnswer::Later(why, pause)) => {
+                context.counters.count("no-answer", "retried");
+                tracing::debug!(avs = %context.service.avs, task = index, "no answer yet: {why}");
+                let pause = pause.unwrap_or_default().max(backoff.next());
+                if !context.pause(pause).await {
+                    return;
+                }
+            }
+        }
+    };
+    let sending = signed
+        .into_iter()
+        .map(|signed| outbox::deliver(Arc::clone(&context), inbox.clone(), index, signed, destination.clone()));
+    futures::future::join_all(sending).await;
+}
+
+/// Everything up to a guarded signature.
+async fn prepare(context: &Arc<Context>, task: &Task) -> Result<Vec<Signed>, NoAnswer> {
+    let (guard, index) = (context.guard.clone(), task.spec.index);
+    let known = context.io_pool.run(move || guard.signed(index)).await.map_err(|_| closed())?.map_err(guarded)?;
+    if !known.is_empty() {
+        // Signed before a restart: that is the answer, whatever the plugin would say now.
+        return Ok(known);
+    }
+    if task.spec.bundle_digest != context.callbacks.bundle_digest() {
+        return Err(NoAnswer::Final(format!("bundle {} is not loaded here", task.spec.bundle_digest)));
+    }
+    confirm(context, task).await?;
+    ask(context, task).await
+}
+
+fn closed() -> NoAnswer {
+    NoAnswer::Final(GuardError::Closed.to_string())
+}
+
+fn guarded(error: GuardError) -> NoAnswer {
+    NoAnswer::Final(error.to_string())
+}
+
+/// Compares what the leader logged about the chain with this node's own chain.
+async fn confirm(context: &Context, task: &Task) -> Result<(), NoAnswer> {
+    let later = |error: eigenshift_chain::Error| NoAnswer::Later(error.to_string(), None);
+    let spec = &task.spec;
+    let header = context.chain.header_by_hash(spec.reference_block.hash).await.map_err(later)?;
+    let header =
+        header.ok_or_else(|| NoAnswer::Later(format!("block {} is not known here yet", spec.reference_block), None))?;
+    if header.block != spec.reference_block || header.timestamp != spec.reference_time {
+        return Err(NoAnswer::Final("the reference block is not what the task says".to_owned()));
+    }
+    let logged = context.ledger.read(|state| {
+        let registry = state.settings.as_ref().map(|settings| settings.registry);
+        registry.zip(state.sets.get(&spec.set_digest).cloned())
+    });
+    let (registry, logged) =
+        logged.ok_or_else(|| NoAnswer::Final("the task's operator set is not in the ledger".to_owned()))?;
+    let own = context.sets.at(registry, &spec.quorums.numbers, spec.reference_block).await.map_err(later)?;
+    if own.digest != logged.digest {
+        complain(context, task, &own).await;
+        return Err(NoAnswer::Final(format!(
+            "operator set {} differs from this node's chain, which says {}",
+            logged.digest, own.digest
+        )));
+    }
+    match own.by_address(context.wallet.address()) {
+        Some(record) if record.id == context.bls.operator_id() => Ok(()),
+        Some(record) => {
+            Err(NoAnswer::Final(format!("the registry has another BLS key for this operator: {}", record.id)))
+        }
+        None => Err(NoAnswer::Final("this operator has no stake in the task's quorums".to_owned())),
+    }
+}
+
+async fn complain(context: &Context, task: &Task, own: &OperatorSet) {
+    let term = context.ledger.read(|state| state.term);
+    let complaint = Command::Complaint {
+        term,
+        kind: ComplaintKind::OperatorSet,
+        task: Some(task.spec.index),
+        evidence: format!("at block {} this node reads set {}", task.spec.reference_block, own.digest),
+    };
+    context.counters.count("complaint", "operator-set");
+    if let Err(error) = context.ledger.propose(&complaint).await {
+        tracing::warn!(avs = %context.service.avs, task = task.spec.index, "the complaint was not logged: {error}");
+    }
+}
+
+fn call_failed(error: CallError) -> NoAnswer {
+    match error {
+        CallError::RetryAfter(pause) => NoAnswer::Later("the plugin asks to be called later".to_owned(), Some(pause)),
+        CallError::NotApplicable(_) | CallError::InvalidTask(_) | CallError::BadOutput(_) | CallError::Unsupported => {
+            NoAnswer::Final(error.to_string())
+        }
+        // What a node's own load may have caused is tried again; so is a trap, which on other data may not recur.
+        error => NoAnswer::Later(error.to_string(), None),
+    }
+}
+
+/// Runs the callbacks.
+async fn ask(context: &Arc<Context>, task: &Task) -> Result<Vec<Signed>, NoAnswer> {
+    let view = context.task(&task.spec);
+    let signer = TaskSigner::new(Arc::clone(context), view.clone());
+    let responses = context.callbacks.on_task_request(&view).await.map_err(call_failed)?;
+    let signables =
+        context.callbacks.on_submit_task_to_leader(&view, &responses, &signer).await.map_err(call_failed)?;
+    signer.sign_all(signables).await.map_err(|error| match error {
+        SignError::Call(error) => call_failed(error),
+        error => NoAnswer::Final(error.to_string()),
+    })
+}

@@ -1,0 +1,365 @@
+//! Makes tasks of triggers: at the leader.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use eigenshift_chain::{Log, LogFilter, TransactionRequest};
+use eigenshift_ledger::command::{Command, CreateTask};
+use eigenshift_ledger::{Accepted, State, TriggerId};
+use eigenshift_plugin::{CallError, EventFilter, EventLog, NewTask, Plan, Trigger};
+use eigenshift_types::{B256, BlockRef, Bytes, TaskIndex, TaskSpec};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::context::Context;
+use crate::drivers::plan;
+use crate::drivers::transactions::{Flight, confirmed_number};
+
+/// A timer of this node's configuration: it fires at the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// Its name; the plugin sees it.
+    pub name: String,
+    /// How often.
+    pub every: Duration,
+}
+
+/// What became of a trigger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Triggered {
+    /// A task.
+    Task {
+        /// Its number.
+        index: TaskIndex,
+    },
+    /// A transaction that will create one on chain; the task follows when it is confirmed.
+    Planned {
+        /// Its hash.
+        tx: B256,
+    },
+    /// Nothing: the plugin's reason.
+    Ignored {
+        /// For people.
+        reason: String,
+    },
+    /// The same trigger has made its task or plan before.
+    Used,
+}
+
+/// Why a trigger made nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TriggerError {
+    /// Not the leader.
+    #[error("this node does not lead; send it to the leader")]
+    NotLeader,
+    /// No room for a long time.
+    #[error(
+        "no task could be created within {0:?}: too many are open, or a hand-over is due; try again with the same key"
+    )]
+    NoRoom(Duration),
+    /// The plugin.
+    #[error("the plugin makes no task of it: {0}")]
+    Plugin(CallError),
+    /// The chain or the ledger.
+    #[error("not now: {0}; try again with the same key")]
+    NotNow(String),
+    /// Unusable.
+    #[error("unusable: {0}")]
+    Invalid(&'static str),
+}
+
+impl TriggerError {
+    /// Short machine-readable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotLeader => "not-leader",
+            Self::NoRoom(_) => "no-room",
+            Self::Plugin(error) => error.code(),
+            Self::NotNow(_) => "not-now",
+            Self::Invalid(_) => "invalid-trigger",
+        }
+    }
+}
+
+/// How long a request waits for room.
+const ROOM: Duration = Duration::from_secs(30);
+
+/// Requests under way at once; more wait in the callers.
+const CONCURRENT: usize = 64;
+
+/// Blocks per query for logs.
+const LOG_RANGE: u64 = 500;
+
+/// Makes tasks. Cheap to clone.
+#[derive(Clone)]
+pub struct Triggers {
+    context: Arc<Context>,
+    flights: mpsc::Sender<(TriggerId, Flight)>,
+    slots: Arc<Semaphore>,
+    /// One above the highest index this process proposed, so that concurrent requests do not propose the same one.
+    next_index: Arc<AtomicU32>,
+}
+
+fn has_room(state: &State) -> bool {
+    let most = state.settings.as_ref().map_or(0, |settings| settings.max_open_tasks as usize);
+    state.rotation.due.is_none() && state.live_tasks().count() < most
+}
+
+impl Triggers {
+    pub(crate) fn new(context: Arc<Context>, flights: mpsc::Sender<(TriggerId, Flight)>) -> Self {
+        Self { context, flights, slots: Arc::new(Semaphore::new(CONCURRENT)), next_index: Arc::default() }
+    }
+
+    /// Makes a task of an administrator's request; `key` makes it safe to ask again.
+    ///
+    /// # Errors
+    /// [`TriggerError`].
+    pub async fn request(&self, key: String, payload: Bytes) -> Result<Triggered, TriggerError> {
+        let id = TriggerId::Request { key };
+        let _slot = self.slots.acquire().await.map_err(|_| TriggerError::NotLeader)?;
+        self.fire(&id, &Trigger::Request(payload), None, ROOM).await
+    }
+
+    async fn room(&self, patience: Duration) -> Result<(), TriggerError> {
+        let mut changes = self.context.ledger.changes();
+        let deadline = self.context.env.clock.monotonic() + patience;
+        loop {
+            changes.borrow_and_update();
+            if !self.context.leads() {
+                return Err(TriggerError::NotLeader);
+            }
+            if self.context.ledger.read(has_room) {
+                return Ok(());
+            }
+            let left = deadline.saturating_sub(self.context.env.clock.monotonic());
+            if left.is_zero() {
+                return Err(TriggerError::NoRoom(patience));
+            }
+            // Leadership may be lost without a change here.
+            let wait = left.min(self.context.patience.tick);
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return Err(TriggerError::NotLeader) },
+                () = self.context.env.clock.sleep(wait) => {}
+                () = self.context.stop.cancelled() => return Err(TriggerError::NotLeader),
+            }
+        }
+    }
+
+    /// `at` is the block of an event; other triggers are worked at the reference block.
+    async fn fire(
+        &self,
+        id: &TriggerId,
+        trigger: &Trigger,
+        at: Option<BlockRef>,
+        patience: Duration,
+    ) -> Result<Triggered, TriggerError> {
+        self.room(patience).await?;
+        if self.context.ledger.read(|state| state.is_used(id)) {
+            return Ok(Triggered::Used);
+        }
+        let block = match at {
+            Some(block) => block,
+            None => self.reference_block().await?,
+        };
+        let plan = match (self.context.callbacks.source(), trigger) {
+            (Some(source), _) => source.on_trigger(block, trigger).await.map_err(TriggerError::Plugin)?,
+            (None, Trigger::Request(payload)) => {
+                Plan::Create(NewTask { index: None, request: payload.clone(), keys_expected: 1 })
+            }
+            (None, _) => {
+                return Err(TriggerError::Invalid("the bundle has no task-source, so only requests make tasks"));
+            }
+        };
+        match plan {
+            Plan::Create(task) => self.create(id, task, block).await,
+            Plan::Transact(transaction) => {
+                let mut request = TransactionRequest::call(transaction.to, transaction.data);
+                request.value = transaction.value;
+                if !request.value.is_zero() {
+                    return Err(TriggerError::Invalid("a transaction that creates a task carries no value"));
+                }
+                let flight = plan::announce(&self.context, id, request, None).await.map_err(TriggerError::NotNow)?;
+                let tx = flight.signed.hash;
+                // Following it begins with the next look even if this hint is lost.
+                let _ = self.flights.try_send((id.clone(), flight));
+                Ok(Triggered::Planned { tx })
+            }
+            Plan::Ignore(reason) => Ok(Triggered::Ignored { reason }),
+        }
+    }
+
+    async fn reference_block(&self) -> Result<BlockRef, TriggerError> {
+        let lag =
+            self.context.ledger.read(|state| state.settings.as_ref().map_or(0, |settings| settings.reference_lag));
+        let not_now = |error: eigenshift_chain::Error| TriggerError::NotNow(error.to_string());
+        let head = self.context.chain.head().await.map_err(not_now)?;
+        if lag == 0 {
+            return Ok(head.block);
+        }
+        let number = head.block.number.saturating_sub(lag);
+        let header = self.context.chain.header_by_number(number).await.map_err(not_now)?;
+        header.map(|header| header.block).ok_or_else(|| TriggerError::NotNow(format!("block {number} is not known")))
+    }
+
+    async fn create(&self, id: &TriggerId, task: NewTask, block: BlockRef) -> Result<Triggered, TriggerError> {
+        let context = &self.context;
+        let not_now = |error: eigenshift_chain::Error| TriggerError::NotNow(error.to_string());
+        let header = context.chain.header_by_hash(block.hash).await.map_err(not_now)?;
+        let header = header.ok_or_else(|| TriggerError::NotNow(format!("block {block} is not known")))?;
+        let settings = context.ledger.read(|state| state.settings.clone()).ok_or(TriggerError::NotLeader)?;
+        let set = context.sets.at(settings.registry, &settings.quorums.numbers, block).await.map_err(not_now)?;
+        if !context.ledger.read(|state| state.sets.contains_key(&set.digest)) {
+            let command = Command::OperatorSet(Box::new(set.as_ref().clone()));
+            context.ledger.propose(&command).await.map_err(|error| TriggerError::NotNow(error.to_string()))?;
+        }
+        let index = task.index.unwrap_or_else(|| {
+            let logged = context.ledger.read(|state| state.next_index);
+            self.next_index.fetch_max(logged, Ordering::SeqCst);
+            self.next_index.fetch_add(1, Ordering::SeqCst)
+        });
+        let spec = TaskSpec {
+            index,
+            request: task.request,
+            keys_expected: task.keys_expected,
+            quorums: settings.quorums,
+            set_digest: set.digest,
+            reference_block: block,
+            reference_time: header.timestamp,
+            bundle_digest: context.callbacks.bundle_digest(),
+        };
+        let create = CreateTask { trigger: id.clone(), spec, submits: context.callbacks.submits() };
+        match context.ledger.propose(&Command::CreateTask(Box::new(create))).await {
+            Ok(Some(Accepted::Task { index, .. })) => Ok(Triggered::Task { index }),
+            Ok(_) => {
+                let made = context
+                    .ledger
+                    .read(|state| state.tasks.values().find(|task| task.trigger == *id).map(|task| task.spec.index));
+                made.map(|index| Triggered::Task { index })
+                    .ok_or_else(|| TriggerError::NotNow("its fate is not known yet".to_owned()))
+            }
+            Err(error) => Err(TriggerError::NotNow(error.to_string())),
+        }
+    }
+}
+
+/// Watches contract events and timers: at the leader.
+pub(crate) async fn run(context: Arc<Context>, triggers: Triggers, timers: Vec<Timer>) {
+    let mut heads = context.chain.heads();
+    let mut events = Events::default();
+    loop {
+        tokio::select! {
+            changed = heads.changed() => if changed.is_err() { return },
+            () = context.env.clock.sleep(context.patience.tick) => {}
+            () = context.stop.cancelled() => return,
+        }
+        if !context.leads() {
+            events = Events::default();
+            continue;
+        }
+        if let Err(why) = events.scan(&context, &triggers).await {
+            context.counters.count("event-scan", "retried");
+            tracing::debug!(avs = %context.service.avs, "events: {why}");
+        }
+        for timer in &timers {
+            fire_timer(&context, &triggers, timer).await;
+        }
+    }
+}
+
+async fn fire_timer(context: &Context, triggers: &Triggers, timer: &Timer) {
+    let slot = context.env.clock.unix_ms() / u64::try_from(timer.every.as_millis()).unwrap_or(u64::MAX).max(1);
+    let id = TriggerId::Timer { name: timer.name.clone(), slot };
+    if context.ledger.read(|state| state.is_used(&id) || !has_room(state)) {
+        return;
+    }
+    let trigger = Trigger::Timer { name: timer.name.clone(), slot };
+    if let Err(error) = triggers.fire(&id, &trigger, None, Duration::ZERO).await {
+        context.counters.count("timer", error.code());
+        tracing::debug!(avs = %context.service.avs, timer = timer.name, "timer: {error}");
+    }
+}
+
+/// Where the leader is in the chain's events.
+#[derive(Default)]
+struct Events {
+    filters: Option<Vec<EventFilter>>,
+    /// First block that is not looked through yet.
+    cursor: Option<u64>,
+    /// Events of the cursor's block that the plugin ignores.
+    ignored: BTreeSet<(B256, u32)>,
+}
+
+impl Events {
+    async fn scan(&mut self, context: &Context, triggers: &Triggers) -> Result<(), String> {
+        let Some(source) = context.callbacks.source() else { return Ok(()) };
+        if self.filters.is_none() {
+            self.filters = Some(source.event_filters().await.map_err(|error| error.to_string())?);
+        }
+        let filters = self.filters.clone().unwrap_or_default();
+        if filters.is_empty() {
+            return Ok(());
+        }
+        let start = *self.cursor.get_or_insert_with(|| context.ledger.read(|state| state.event_block));
+        let Some(newest) = confirmed_number(context).await.map_err(|error| error.to_string())? else { return Ok(()) };
+        if newest < start {
+            return Ok(());
+        }
+        let end = newest.min(start.saturating_add(LOG_RANGE - 1));
+        let mut logs: Vec<Log> = Vec::new();
+        for filter in filters {
+            let filter = LogFilter { address: filter.address, topics0: filter.topics0, from: start, to: end };
+            logs.extend(context.chain.logs(&filter).await.map_err(|error| error.to_string())?);
+        }
+        logs.sort_by_key(|log| (log.block.number, log.index));
+        for log in logs {
+            self.handle(context, triggers, log).await?;
+        }
+        self.cursor = Some(end.saturating_add(1));
+        self.ignored.clear();
+        Ok(())
+    }
+
+    async fn handle(&mut self, context: &Context, triggers: &Triggers, log: Log) -> Result<(), String> {
+        let seen = (log.block.hash, log.index);
+        let id = TriggerId::Event {
+            chain_id: context.service.chain_id,
+            block_hash: log.block.hash,
+            tx: log.tx,
+            log_index: log.index,
+        };
+        if self.ignored.contains(&seen) || context.ledger.read(|state| state.is_used(&id)) {
+            return Ok(());
+        }
+        let block = log.block;
+        let event = EventLog {
+            address: log.address,
+            topics: log.topics,
+            data: log.data,
+            block,
+            transaction_hash: log.tx,
+            log_index: log.index,
+        };
+        match triggers.fire(&id, &Trigger::Event(event), Some(block), Duration::ZERO).await {
+            Ok(Triggered::Ignored { reason }) => {
+                tracing::debug!(avs = %context.service.avs, %block, "event ignored: {reason}");
+                self.ignored.insert(seen);
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(TriggerError::Plugin(
+                error @ (CallError::InvalidTrigger(_) | CallError::BadOutput(_) | CallError::OutOfFuel),
+            )) => {
+                context.counters.count("event-dropped", error.code());
+                tracing::warn!(avs = %context.service.avs, %block, "event dropped: {error}");
+                self.ignored.insert(seen);
+                Ok(())
+            }
+            // The same event is looked at again: the cursor has not moved.
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}

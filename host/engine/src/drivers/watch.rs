@@ -1,0 +1,119 @@
+//! Checks what others had logged: at every member.
+//!
+//! The ledger verifies signatures; only a member can say whether a certificate's payload gives its key and digest, and
+//! whether a receipt is on its own chain. What is wrong becomes a complaint in the ledger.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use eigenshift_chain::Receipt;
+use eigenshift_ledger::command::{Command, ComplaintKind};
+use eigenshift_ledger::{Phase, Task};
+use eigenshift_plugin::{PeerResponse, ProcessError};
+use eigenshift_types::{B256, Certificate, OperatorId, Outcome, ResponseKey, TaskIndex, TaskSpec};
+
+use crate::context::{Backoff, Context};
+
+/// How often a receipt that is not there is looked for before a complaint: this node's chain access may lag.
+const RECEIPT_TRIES: u32 = 8;
+
+type Checked = BTreeSet<(TaskIndex, Option<ResponseKey>)>;
+
+pub(crate) async fn run(context: Arc<Context>) {
+    let mut changes = context.ledger.changes();
+    // What was there before this process started was checked by the one before.
+    let mut checked: Checked = context.ledger.read(|state| state.tasks.values().flat_map(subjects).collect());
+    loop {
+        let (fresh, known) = context.ledger.read(|state| {
+            let fresh: Vec<Task> = state
+                .tasks
+                .values()
+                .filter(|task| subjects(task).any(|subject| !checked.contains(&subject)))
+                .cloned()
+                .collect();
+            (fresh, state.tasks.keys().copied().collect::<BTreeSet<_>>())
+        });
+        checked.retain(|(index, _)| known.contains(index));
+        for task in fresh {
+            check(&context, &task, &mut checked);
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = context.stop.cancelled() => return,
+        }
+    }
+}
+
+/// What of a task there is to check: each certificate, and the receipt.
+fn subjects(task: &Task) -> impl Iterator<Item = (TaskIndex, Option<ResponseKey>)> {
+    let index = task.spec.index;
+    let finalized = matches!(task.phase, Phase::Closed(Outcome::Finalized { .. }));
+    task.certificates.keys().map(move |key| (index, Some(key.clone()))).chain(finalized.then_some((index, None)))
+}
+
+fn check(context: &Arc<Context>, task: &Task, checked: &mut Checked) {
+    for certificate in task.certificates.values() {
+        if checked.insert((task.spec.index, Some(certificate.key.clone()))) && task.aggregator != context.identity.node
+        {
+            context.env.spawn(check_certificate(Arc::clone(context), task.spec.clone(), certificate.clone()));
+        }
+    }
+    if let Phase::Closed(Outcome::Finalized { tx, block_hash }) = task.phase {
+        if checked.insert((task.spec.index, None)) && task.aggregator != context.identity.node {
+            context.env.spawn(check_receipt(Arc::clone(context), task.spec.index, tx, block_hash));
+        }
+    }
+}
+
+async fn check_certificate(context: Arc<Context>, spec: TaskSpec, certificate: Certificate) {
+    if spec.bundle_digest != context.callbacks.bundle_digest() {
+        return;
+    }
+    let response = PeerResponse {
+        operator_id: OperatorId::default(),
+        payload: certificate.payload.clone(),
+        extension: Default::default(),
+    };
+    let task = context.task(&spec);
+    let problem = match context.callbacks.on_leader_process_task_response(&task, &response).await {
+        Ok(place)
+            if (place.task_index, &place.key, place.digest) == (spec.index, &certificate.key, certificate.digest) =>
+        {
+            return;
+        }
+        Ok(place) => {
+            format!("the payload of key {} gives key {} and digest {}", certificate.key, place.key, place.digest)
+        }
+        Err(ProcessError::Rejected { code, .. }) => {
+            format!("the payload of key {} is rejected: {code}", certificate.key)
+        }
+        // This node could not say.
+        Err(ProcessError::Call(_)) => return,
+    };
+    complain(&context, ComplaintKind::Certificate, spec.index, problem).await;
+}
+
+async fn check_receipt(context: Arc<Context>, index: TaskIndex, tx: B256, block_hash: B256) {
+    let mut backoff = Backoff::new(&context.patience);
+    for _ in 0..RECEIPT_TRIES {
+        let there = |receipt: &Receipt| receipt.success && receipt.block.hash == block_hash;
+        if context.chain.receipt(tx).await.is_ok_and(|receipt| receipt.is_some_and(|receipt| there(&receipt))) {
+            return;
+        }
+        if !context.pause(backoff.next()).await {
+            return;
+        }
+    }
+    let problem = format!("transaction {tx} has no such receipt in block {block_hash}");
+    complain(&context, ComplaintKind::Receipt, index, problem).await;
+}
+
+async fn complain(context: &Context, kind: ComplaintKind, index: TaskIndex, evidence: String) {
+    context.counters.count("complaint", "logged");
+    tracing::warn!(avs = %context.service.avs, task = index, "complaint: {evidence}");
+    let term = context.ledger.read(|state| state.term);
+    let complaint = Command::Complaint { term, kind, task: Some(index), evidence };
+    if let Err(error) = context.ledger.propose(&complaint).await {
+        tracing::warn!(avs = %context.service.avs, task = index, "the complaint was not logged: {error}");
+    }
+}

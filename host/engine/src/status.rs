@@ -1,0 +1,130 @@
+//! What an operator sees of an AVS.
+
+use std::collections::BTreeMap;
+
+use eigenshift_ledger::settings::Settings;
+use eigenshift_ledger::{Phase, State, Task};
+use eigenshift_types::{Address, B256, BlockRef, Certificate, ClusterId, Epoch, NodeId, Outcome, Service, TaskIndex};
+use serde::{Deserialize, Serialize};
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Node id.
+    pub node: NodeId,
+    /// Operator.
+    pub operator: Address,
+    /// Its public listener.
+    pub http_url: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether it is marked as not answering.
+    pub down: bool,
+}
+
+/// One task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskStatus {
+    /// Number.
+    pub index: TaskIndex,
+    /// `open`, `submitting`, `finalized`, `done`, `expired` or `failed`.
+    pub phase: String,
+    /// Who aggregates it.
+    pub aggregator: NodeId,
+    /// Raised by each reassignment.
+    pub assignment_epoch: u64,
+    /// Log index of its creation.
+    pub created_at: u64,
+    /// Where chain reads for it happen.
+    pub reference_block: BlockRef,
+    /// How many response keys are expected.
+    pub keys_expected: u32,
+    /// Certificates so far.
+    pub certificates: Vec<Certificate>,
+    /// How it ended, if it has.
+    pub outcome: Option<Outcome>,
+    /// Whether its receipt is disputed.
+    pub disputed: bool,
+}
+
+impl TaskStatus {
+    /// The status of a task.
+    #[must_use]
+    pub fn of(task: &Task) -> Self {
+        let (phase, outcome) = match &task.phase {
+            Phase::Open => ("open", None),
+            Phase::Submitting => ("submitting", None),
+            Phase::Closed(outcome) => (
+                match outcome {
+                    Outcome::Finalized { .. } => "finalized",
+                    Outcome::Done => "done",
+                    Outcome::Expired => "expired",
+                    Outcome::Failed { .. } => "failed",
+                },
+                Some(outcome.clone()),
+            ),
+        };
+        Self {
+            index: task.spec.index,
+            phase: phase.to_owned(),
+            aggregator: task.aggregator,
+            assignment_epoch: task.assignment_epoch,
+            created_at: task.created_at,
+            reference_block: task.spec.reference_block,
+            keys_expected: task.spec.keys_expected,
+            certificates: task.certificates.values().cloned().collect(),
+            outcome,
+            disputed: task.disputed,
+        }
+    }
+}
+
+/// One AVS on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AvsStatus {
+    /// The AVS.
+    pub service: Service,
+    /// This node.
+    pub node: NodeId,
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// Its incarnation.
+    pub epoch: Epoch,
+    /// Raft term.
+    pub term: u64,
+    /// Who leads, if known.
+    pub leader: Option<NodeId>,
+    /// Whether this node leads, confirmed.
+    pub leads: bool,
+    /// Index of the last entry applied here.
+    pub applied: u64,
+    /// Members.
+    pub members: Vec<MemberStatus>,
+    /// The cluster's settings.
+    pub settings: Option<Settings>,
+    /// The active bundle.
+    pub bundle: B256,
+    /// To whom leadership is to be handed.
+    pub hand_over_due: Option<NodeId>,
+    /// Live tasks.
+    pub live_tasks: usize,
+    /// Ended tasks that are kept.
+    pub ended_tasks: usize,
+    /// What happened how often: `event/code`.
+    pub counters: BTreeMap<String, u64>,
+    /// Why the group stopped on this node, if it did.
+    pub halted: Option<String>,
+}
+
+/// The members of a state.
+#[must_use]
+pub fn members(state: &State) -> Vec<MemberStatus> {
+    let status = |(node, member): (&NodeId, &eigenshift_ledger::Member)| MemberStatus {
+        node: *node,
+        operator: member.operator(),
+        http_url: member.join.join.http_url.clone(),
+        voter: state.voters.contains(node),
+        down: member.down,
+    };
+    state.members.iter().map(status).collect()
+}

@@ -1,0 +1,14 @@
+//! The rules of the ledger, as tables and as properties.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests stop at the first surprise"
+)]
+
+mod authors;
+mod lives;
+mod properties;
+mod sim;
+mod units;

@@ -1,0 +1,218 @@
+//! Why a bundle is not loaded and why a call has no result.
+
+use std::time::Duration;
+
+use crate::manifest::{Import, ManifestError};
+
+/// Who withholds an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// The bundle's manifest does not list it.
+    ByManifest,
+    /// The operator does not grant it.
+    ByOperator,
+}
+
+/// Why a bundle is not loaded. Each names what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The manifest is not one.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The component is larger than this host takes.
+    #[error("the component has {len} bytes, this host takes {max}; strip it, or raise the host's limit")]
+    TooLarge {
+        /// What was found.
+        len: usize,
+        /// What is allowed.
+        max: usize,
+    },
+    /// The bytes are neither a WebAssembly component nor anything close to one.
+    #[error("not a WebAssembly component: the bytes do not begin with its header")]
+    NotWasm,
+    /// The bytes are a core module.
+    #[error(
+        "this is a core WebAssembly module, not a component: turn it into one (`cargo xtask guests`, `wasm-tools component new`)"
+    )]
+    CoreModule,
+    /// The bytes are precompiled machine code, which is never accepted from outside.
+    #[error(
+        "this is precompiled machine code (.cwasm), which cannot be checked: deploy the .wasm component it was made from"
+    )]
+    Precompiled,
+    /// The component needs more of something than the operator gives; its manifest cannot be honoured.
+    #[error(
+        "limits.{limit} of {wanted} is more than this host gives, {granted}: lower it in avs.toml, or raise the host's limit"
+    )]
+    LimitNotGranted {
+        /// The manifest's key.
+        limit: &'static str,
+        /// What the manifest wants.
+        wanted: u64,
+        /// What the operator gives.
+        granted: u64,
+    },
+    /// An interface, or a function of one (`interface#function`), is not exported.
+    #[error("the component does not export {name}")]
+    MissingExport {
+        /// Its full name.
+        name: String,
+    },
+    /// An interface is imported or exported, but of another track.
+    #[error("the component has {found}, this host serves {expected}: build it against that version of the WIT package")]
+    OtherTrack {
+        /// What the component has.
+        found: String,
+        /// What this host looks for.
+        expected: String,
+    },
+    /// The component imports something that this host does not know.
+    #[error("the component imports {name}, which this host does not have; build it without")]
+    UnknownImport {
+        /// Its full name.
+        name: String,
+    },
+    /// The component imports something that it is not given.
+    #[error("the component imports `{import}`, which {}", match .by {
+        Withheld::ByManifest => "its avs.toml does not list: add it to `imports` there",
+        Withheld::ByOperator => "this operator does not grant: grant it, or do not run this bundle",
+    })]
+    ImportNotGranted {
+        /// What.
+        import: Import,
+        /// Whose no it is.
+        by: Withheld,
+    },
+    /// An import or export has other types than its track.
+    #[error("types differ from the WIT package: {0}")]
+    WrongTypes(String),
+    /// The component is malformed, uses a WebAssembly feature that is off, or needs more than a call's slot has.
+    #[error("the component does not compile: {0}")]
+    Compile(String),
+    /// The smoke test, a call of `describe`, failed.
+    #[error("`describe` failed, so nothing else would work: {0}")]
+    Describe(CallError),
+    /// This host is shutting down, or a thread of its own died.
+    #[error("the host could not finish loading: {0}; try again")]
+    Internal(String),
+}
+
+impl LoadError {
+    /// Stable machine-readable name.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Manifest(_) => "manifest-invalid",
+            Self::TooLarge { .. } => "component-too-large",
+            Self::NotWasm => "component-not-wasm",
+            Self::CoreModule => "component-core-module",
+            Self::Precompiled => "component-precompiled",
+            Self::LimitNotGranted { .. } => "limit-not-granted",
+            Self::MissingExport { .. } => "export-missing",
+            Self::OtherTrack { .. } => "other-track",
+            Self::UnknownImport { .. } => "import-unknown",
+            Self::ImportNotGranted { .. } => "import-not-granted",
+            Self::WrongTypes(_) => "types-differ",
+            Self::Compile(_) => "compile-failed",
+            Self::Describe(_) => "describe-failed",
+            Self::Internal(_) => "host-internal",
+        }
+    }
+}
+
+/// Why a call has no result. Texts from the guest are cut to 1 KiB, control characters escaped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The guest says: not now, call again after this time.
+    #[error("the plugin asks to be called again in {0:?}")]
+    RetryAfter(Duration),
+    /// The guest has nothing to say on this task; do not call again.
+    #[error("the plugin has nothing to say on this task: {0}")]
+    NotApplicable(String),
+    /// The guest says that the task itself is wrong; do not call again.
+    #[error("the plugin refuses the task: {0}")]
+    InvalidTask(String),
+    /// The guest says that the trigger is unusable; drop it.
+    #[error("the plugin refuses the trigger: {0}")]
+    InvalidTrigger(String),
+    /// The guest could not read what it needs from the chain; try again later.
+    #[error("the plugin could not read the chain: {0}")]
+    Unavailable(String),
+    /// Any other error that the guest reports; try again with back-off.
+    #[error("the plugin failed: {0}")]
+    Guest(String),
+    /// The call used up its fuel: the same on every operator.
+    #[error("the call used up its fuel; raise limits.fuel in avs.toml or do less")]
+    OutOfFuel,
+    /// The call took longer than this host allows; says nothing about other operators.
+    #[error("the call took longer than this host allows")]
+    Deadline,
+    /// The call died after it was refused memory: the same on every operator.
+    #[error("the call needed more memory than its limit; raise limits.memory-bytes in avs.toml or use less")]
+    Memory,
+    /// The guest trapped.
+    #[error("the plugin trapped: {0}")]
+    Trap(String),
+    /// The guest returned something that its interface does not allow.
+    #[error("the plugin returned something unusable: {0}")]
+    BadOutput(String),
+    /// No call slot was free within the host's bound; try again.
+    #[error("every call slot stayed taken; try again")]
+    Busy,
+    /// The plugin does not export the interface.
+    #[error("the plugin does not export this interface")]
+    Unsupported,
+    /// This host is shutting down, or a thread of its own died.
+    #[error("the host could not finish the call: {0}; try again")]
+    Internal(String),
+}
+
+impl CallError {
+    /// Stable machine-readable name.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::RetryAfter(_) => "plugin-retry-after",
+            Self::NotApplicable(_) => "plugin-not-applicable",
+            Self::InvalidTask(_) => "plugin-invalid-task",
+            Self::InvalidTrigger(_) => "plugin-invalid-trigger",
+            Self::Unavailable(_) => "plugin-chain-unavailable",
+            Self::Guest(_) => "plugin-error",
+            Self::OutOfFuel => "plugin-out-of-fuel",
+            Self::Deadline => "plugin-deadline",
+            Self::Memory => "plugin-memory",
+            Self::Trap(_) => "plugin-trap",
+            Self::BadOutput(_) => "plugin-bad-output",
+            Self::Busy => "plugin-busy",
+            Self::Unsupported => "plugin-unsupported",
+            Self::Internal(_) => "host-internal",
+        }
+    }
+}
+
+/// Why a response was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProcessError {
+    /// The plugin refuses it: becomes the reply to whoever sent it.
+    #[error("{code}: {message}")]
+    Rejected {
+        /// Kebab-case, 1 to 64 bytes; `rejected` when the plugin's own is not that.
+        code: String,
+        /// For people: at most 1 KiB.
+        message: String,
+    },
+    /// The plugin could not be asked; says nothing about the response.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl ProcessError {
+    /// Stable machine-readable name; the plugin's own code for a rejection.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Rejected { code, .. } => code,
+            Self::Call(error) => error.code(),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Checks, compiles and loads bundles.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use eigenshift_env::{Env, Pool};
+use eigenshift_types::B256;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use crate::bundle::{Bundle, sha256};
+use crate::cache::Cache;
+use crate::error::LoadError;
+use crate::manifest::{Import, Manifest};
+use crate::plugin::{Origin, Plugin};
+use crate::sandbox::call::{Code, Shared, Totals, text};
+use crate::sandbox::imports::CallState;
+use crate::sandbox::settings;
+use crate::sandbox::workers::{Workers, start_ticker};
+use crate::track::v0_1::{self, Exports};
+
+/// How many loads may wait for a compile thread.
+const COMPILE_QUEUE: usize = 32;
+
+/// The operator's bounds. The defaults suit a small machine.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// Where compiled code is kept over restarts; none keeps it in memory only. The directory is made private to this
+    /// user, and refused when others may use it.
+    pub cache_dir: Option<PathBuf>,
+    /// Calls that run at the same time, over all plugins: 1 to 1,024.
+    pub call_slots: u32,
+    /// Of these, how many one plugin may hold, so that it cannot hold all: at least 1.
+    pub slots_per_plugin: u32,
+    /// How long a call waits for a slot before it is [`CallError::Busy`](crate::CallError::Busy).
+    pub slot_wait: Duration,
+    /// Wall time of a call, chain reads included: at least 1 ms.
+    pub call_deadline: Duration,
+    /// Largest component, in bytes.
+    pub max_component_bytes: usize,
+    /// Most memory that a manifest may ask for, in bytes.
+    pub max_memory_bytes: u64,
+    /// Most fuel that a manifest may ask for.
+    pub max_fuel: u64,
+    /// Threads that guests run on: at least 1.
+    pub guest_threads: usize,
+    /// Components that are compiled at the same time: at least 1.
+    pub compile_threads: usize,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            cache_dir: None,
+            call_slots: 32,
+            slots_per_plugin: 16,
+            slot_wait: Duration::from_secs(5),
+            call_deadline: Duration::from_secs(10),
+            max_component_bytes: 32 * 1024 * 1024,
+            max_memory_bytes: 256 * 1024 * 1024,
+            max_fuel: 100_000_000_000,
+            guest_threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8),
+            compile_threads: 1,
+        }
+    }
+}
+
+/// What the operator lets a bundle import.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// The imports.
+    pub imports: BTreeSet<Import>,
+}
+
+impl Grants {
+    /// Every import there is.
+    #[must_use]
+    pub fn all() -> Self {
+        Import::ALL.into_iter().collect()
+    }
+
+    /// No import.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+}
+
+impl FromIterator<Import> for Grants {
+    fn from_iter<I: IntoIterator<Item = Import>>(imports: I) -> Self {
+        Self { imports: imports.into_iter().collect() }
+    }
+}
+
+/// Why a host does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// An option is out of its bounds.
+    #[error("{option} is out of bounds: {fix}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What it may be.
+        fix: &'static str,
+    },
+    /// The sandbox does not start on this machine.
+    #[error("the WebAssembly engine does not start: {0}; is address space limited (ulimit -v)?")]
+    Engine(String),
+    /// No threads.
+    #[error("cannot start the plugin host's threads: {0}")]
+    Threads(#[source] io::Error),
+    /// The cache directory cannot be used.
+    #[error("cannot use the directory for compiled plugins, {}: {source}", .directory.display())]
+    Cache {
+        /// The directory.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A component that is being compiled or is in use; a second load of it waits for the first.
+type InFlight = Arc<tokio::sync::Mutex<Weak<Component>>>;
+
+struct Inner {
+    shared: Arc<Shared>,
+    options: HostOptions,
+    linker: Linker<CallState>,
+    cache: Option<Arc<Cache>>,
+    compilers: Pool,
+    components: Mutex<HashMap<B256, InFlight>>,
+}
+
+/// Loads bundles into sandboxes of one engine. Cheap to clone; its threads end when the last clone and the last plugin
+/// are gone.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("options", &self.0.options).finish_non_exhaustive()
+    }
+}
+
+fn check(options: &HostOptions) -> Result<(), HostError> {
+    let bound = |holds: bool, option, fix| if holds { Ok(()) } else { Err(HostError::Option { option, fix }) };
+    bound((1..=1024).contains(&options.call_slots), "call_slots", "1 to 1024")?;
+    bound(options.slots_per_plugin >= 1, "slots_per_plugin", "at least 1")?;
+    bound(options.call_deadline >= Duration::from_millis(1), "call_deadline", "at least 1 ms")?;
+    bound(options.guest_threads >= 1, "guest_threads", "at least 1")?;
+    bound(options.compile_threads >= 1, "compile_threads", "at least 1")?;
+    let memory = 64 * 1024..=1024 * 1024 * 1024;
+    bound(memory.contains(&options.max_memory_bytes), "max_memory_bytes", "64 KiB to 1 GiB")
+}
+
+/// The header of a WebAssembly binary: magic, version, layer.
+const MAGIC: &[u8] = b"\0asm";
+const CORE_MODULE: [u8; 4] = [1, 0, 0, 0];
+const COMPONENT_LAYER: [u8; 2] = [1, 0];
+
+fn check_header(bytes: &[u8]) -> Result<(), LoadError> {
+    if Engine::detect_precompiled(bytes).is_some() {
+        return Err(LoadError::Precompiled);
+    }
+    let Some((version, _)) = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk::<4>()) else {
+        return Err(LoadError::NotWasm);
+    };
+    match version {
+        &CORE_MODULE => Err(LoadError::CoreModule),
+        [_, _, layer @ ..] if *layer == COMPONENT_LAYER => Ok(()),
+        _ => Err(LoadError::NotWasm),
+    }
+}
+
+impl Host {
+    /// Starts the engine and its threads. Blocks for the cache directory's key file.
+    ///
+    /// # Errors
+    /// [`HostError`]: an option is out of bounds, or the machine does not give what is needed.
+    pub fn new(options: HostOptions, env: &Env) -> Result<Self, HostError> {
+        check(&options)?;
+        let engine_error = |error: wasmtime::Error| HostError::Engine(text(&error));
+        let max_memory = usize::try_from(options.max_memory_bytes).unwrap_or(usize::MAX);
+        let engine = settings::engine(options.call_slots, max_memory).map_err(engine_error)?;
+        let mut linker = Linker::new(&engine);
+        v0_1::add_to_linker(&mut linker).map_err(engine_error)?;
+        let cache = match &options.cache_dir {
+            None => None,
+            Some(directory) => Some(Arc::new(
+                Cache::open(env, directory)
+                    .map_err(|source| HostError::Cache { directory: directory.clone(), source })?,
+            )),
+        };
+        start_ticker(env, &engine).map_err(HostError::Threads)?;
+        let workers = Workers::start(env, options.guest_threads).map_err(HostError::Threads)?;
+        let compilers =
+            env.threads.pool("compile", options.compile_threads, COMPILE_QUEUE).map_err(HostError::Threads)?;
+        let shared = Arc::new(Shared {
+            env: env.clone(),
+            engine,
+            workers,
+            slots: Arc::new(Semaphore::new(options.call_slots as usize)),
+            slot_wait: options.slot_wait,
+            deadline: options.call_deadline,
+        });
+        Ok(Self(Arc::new(Inner { shared, options, linker, cache, compilers, components: Mutex::default() })))
+    }
+
+    /// Loads a bundle: checks the manifest against the operator's limits, the component's form, imports, exports and
+    /// types, compiles it or takes the compiled code from the cache, and calls `describe`.
+    ///
+    /// Loads of one component at the same time compile it once.
+    ///
+    /// # Errors
+    /// [`LoadError`] names what is wrong. Nothing of a bundle that is not loaded stays in memory.
+    pub async fn load(&self, bundle: Bundle, grants: &Grants) -> Result<Plugin, LoadError> {
+        let manifest = Manifest::parse(bundle.manifest())?;
+        self.check_limits(&manifest)?;
+        let len = bundle.component().len();
+        if len > self.0.options.max_component_bytes {
+            return Err(LoadError::TooLarge { len, max: self.0.options.max_component_bytes });
+        }
+        check_header(bundle.component())?;
+        let (component, origin) = self.component(&bundle).await?;
+        v0_1::check_imports(&component, &manifest, &grants.imports)?;
+        let pre = self.0.linker.instantiate_pre(&component).map_err(|error| LoadError::WrongTypes(text(&error)))?;
+        let exports = Exports::find(&pre)?;
+        let code = Code {
+            shared: Arc::clone(&self.0.shared),
+            name: manifest.name.as_str().into(),
+            limits: manifest.limits,
+            pre,
+            slots: Arc::new(Semaphore::new(self.0.options.slots_per_plugin as usize)),
+            totals: Arc::new(Totals::default()),
+        };
+        let descriptor = exports.describe(&code).await?;
+        tracing::info!(plugin = manifest.name, version = manifest.version, digest = %bundle.digest(), ?origin, "plugin loaded");
+        Ok(Plugin::new(bundle.digest(), manifest, descriptor, origin, component, code, exports))
+    }
+
+    fn check_limits(&self, manifest: &Manifest) -> Result<(), LoadError> {
+        let options = &self.0.options;
+        for (limit, wanted, granted) in [
+            ("fuel", manifest.limits.fuel, options.max_fuel),
+            ("memory-bytes", manifest.limits.memory_bytes, options.max_memory_bytes),
+        ] {
+            if wanted > granted {
+                return Err(LoadError::LimitNotGranted { limit, wanted, granted });
+            }
+        }
+        Ok(())
+    }
+
+    async fn component(&self, bundle: &Bundle) -> Result<(Arc<Component>, Origin), LoadError> {
+        let bytes = bundle.component().clone();
+        let digest = sha256(&bytes);
+        let in_flight = Arc::clone(self.0.components.lock().entry(digest).or_default());
+        let mut known = in_flight.lock().await;
+        if let Some(component) = known.upgrade() {
+            return Ok((component, Origin::Memory));
+        }
+        let (engine, cache) = (self.0.shared.engine.clone(), self.0.cache.clone());
+        let compiled = self.0.compilers.run(move || obtain(&engine, cache.as_deref(), digest, &bytes)).await;
+        let outcome = match compiled {
+            Ok(Ok((component, origin))) => {
+                let component = Arc::new(component);
+                *known = Arc::downgrade(&component);
+                Ok((component, origin))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(closed) => Err(LoadError::Internal(closed.to_string())),
+        };
+        drop(known);
+        drop(in_flight);
+        // What nobody uses and nobody waits for.
+        self.0.components.lock().retain(|_, entry| {
+            Arc::strong_count(entry) > 1 || entry.try_lock().is_ok_and(|component| component.strong_count() > 0)
+        });
+        outcome
+    }
+}
+
+fn obtain(
+    engine: &Engine,
+    cache: Option<&Cache>,
+    digest: B256,
+    bytes: &[u8],
+) -> Result<(Component, Origin), LoadError> {
+    let name = Cache::name(engine, digest);
+    if let Some(component) = cache.and_then(|cache| cache.load(engine, &name)) {
+        return Ok((component, Origin::Disk));
+    }
+    let component = Component::from_binary(engine, bytes).map_err(|error| LoadError::Compile(text(&error)))?;
+    if let Some(cache) = cache {
+        cache.store(&name, &component);
+    }
+    Ok((component, Origin::Compiled))
+}

@@ -1,0 +1,52 @@
+//! Run an AVS's WebAssembly component in a sandbox, with limits that hold.
+//!
+//! For the engine's drivers, which give it tasks and get back what to sign, what to send and what to refuse. A team that
+//! embeds EigenShift with native callbacks does not need this crate.
+//!
+//! # Layout
+//! - [`manifest`], [`bundle`]: what a team ships: a component and its `avs.toml`.
+//! - [`host`]: [`Host`] checks, compiles and loads bundles.
+//! - [`plugin`]: [`Plugin`] is a loaded bundle; each of its methods is one call into a fresh instance.
+//! - [`values`]: what goes in and comes out, as the host's own types.
+//! - [`chain`]: the chain reads that a plugin is given; the node implements [`ChainReader`].
+//! - [`error`]: why a bundle is not loaded and why a call has no result.
+//! - `sandbox` (private): engine settings, the memory limiter, what imports may do in which callback, guest threads.
+//! - `track` (private): one module per released WIT track, converting to and from [`values`].
+//! - `cache` (private): compiled code on disk, authenticated.
+//!
+//! # Guarantees
+//! - Every call gets a fresh instance: nothing that a guest writes is there at its next call, or for another plugin.
+//! - A call ends within its fuel, its memory and the host's deadline, whatever the guest does; the error says which of
+//!   them ended it. Fuel and memory are the manifest's, exactly: the same on every operator. A deadline is this node's own
+//!   and never a fact about the task.
+//! - A guest uses no import that its manifest does not list, that the operator does not grant, or that PROTOCOL §10 does
+//!   not allow to the callback that is running.
+//! - What comes out has the promised sizes: keys of 1 to 64 bytes, digests of 32, no more items than the manifest says.
+//! - Guests run on threads of their own; the caller's runtime is never blocked. Chain reads run on the caller's runtime.
+//! - A file of compiled code that this host did not write is never executed.
+//!
+//! # Not here
+//! Which bundle a task must run and when it changes (`eigenshift-ledger`), retries and signing (`eigenshift-engine`),
+//! reading a real chain (`eigenshift-chain`).
+
+pub mod bundle;
+mod cache;
+pub mod chain;
+pub mod error;
+pub mod host;
+pub mod manifest;
+pub mod plugin;
+mod sandbox;
+mod track;
+pub mod values;
+
+pub use bundle::Bundle;
+pub use chain::{ChainReadError, ChainReader};
+pub use error::{CallError, LoadError, ProcessError};
+pub use host::{Grants, Host, HostError, HostOptions};
+pub use manifest::{Import, Limits, Manifest, ManifestError};
+pub use plugin::{Counters, Origin, Plugin};
+pub use values::{
+    AggregateKey, Candidate, Decision, Descriptor, EventFilter, EventLog, Header, NewTask, PeerResponse, Plan,
+    Signable, SubmissionCertificate, Task, Transaction, Trigger,
+};

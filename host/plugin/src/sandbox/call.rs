@@ -1,0 +1,188 @@
+//! One call, from slot to result.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use eigenshift_env::Env;
+use eigenshift_types::{AvsId, TaskIndex};
+use futures::future::{BoxFuture, Either, select};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::{Instance, InstancePre};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+
+use super::imports::{CallState, ChainAccess, Log};
+use super::limiter::Limiter;
+use super::settings::HOSTCALL_FUEL;
+use super::text::{MAX_TEXT, clean};
+use super::workers::{TICK, Workers};
+use crate::error::CallError;
+use crate::manifest::Limits;
+
+/// What every plugin of a host shares.
+pub(crate) struct Shared {
+    pub env: Env,
+    pub engine: Engine,
+    pub workers: Workers,
+    /// As many permits as the pool has places. Fair: first come, first served.
+    pub slots: Arc<Semaphore>,
+    pub slot_wait: Duration,
+    pub deadline: Duration,
+}
+
+/// Running totals of a plugin.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub calls: AtomicU64,
+    pub failed: AtomicU64,
+    pub fuel: AtomicU64,
+    pub chain_reads: AtomicU64,
+    pub log_lines: AtomicU64,
+    pub log_lines_dropped: AtomicU64,
+}
+
+/// Compiled and linked code with its limits: what a call needs.
+pub(crate) struct Code {
+    pub shared: Arc<Shared>,
+    pub name: Arc<str>,
+    pub limits: Limits,
+    pub pre: InstancePre<CallState>,
+    /// This plugin's share of the host's slots, so that it cannot hold all of them.
+    pub slots: Arc<Semaphore>,
+    pub totals: Arc<Totals>,
+}
+
+/// What a callback runs for, and what it may use.
+pub(crate) struct Context {
+    pub export: &'static str,
+    pub avs: Option<AvsId>,
+    pub task: Option<TaskIndex>,
+    pub log: bool,
+    pub chain: Option<ChainAccess>,
+}
+
+async fn acquire(env: &Env, slots: &Arc<Semaphore>, wait: Duration) -> Result<OwnedSemaphorePermit, CallError> {
+    if let Ok(permit) = Arc::clone(slots).try_acquire_owned() {
+        return Ok(permit);
+    }
+    let place = std::pin::pin!(Arc::clone(slots).acquire_owned());
+    match select(place, env.clock.sleep(wait)).await {
+        Either::Left((permit, _)) => permit.map_err(|_| CallError::Internal("the host is shutting down".to_owned())),
+        Either::Right(_) => Err(CallError::Busy),
+    }
+}
+
+/// The text of an engine's error; function names in a backtrace are the guest's own.
+pub(crate) fn text(error: &wasmtime::Error) -> String {
+    clean(&format!("{error:#}"), MAX_TEXT)
+}
+
+fn classify(error: &wasmtime::Error, refused_memory: bool) -> CallError {
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => CallError::OutOfFuel,
+        Some(Trap::Interrupt) => CallError::Deadline,
+        _ if refused_memory => CallError::Memory,
+        Some(_) => CallError::Trap(text(error)),
+        // Not a trap: what the guest handed over cannot be read as its interface says.
+        None => CallError::BadOutput(text(error)),
+    }
+}
+
+fn classify_start(error: &wasmtime::Error, refused_memory: bool) -> CallError {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return CallError::Busy;
+    }
+    match classify(error, refused_memory) {
+        CallError::BadOutput(text) => CallError::Trap(text),
+        other => other,
+    }
+}
+
+impl Code {
+    /// Runs `body` on a fresh instance: takes a slot, sets every limit, instantiates, and drops everything at the end.
+    pub(crate) async fn call<R, F>(&self, context: Context, body: F) -> Result<R, CallError>
+    where
+        R: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>> + Send + 'static,
+    {
+        let shared = &self.shared;
+        // Its own share first: a plugin that waits for itself holds no slot of the host meanwhile.
+        let own = acquire(&shared.env, &self.slots, shared.slot_wait).await?;
+        let slot = acquire(&shared.env, &shared.slots, shared.slot_wait).await?;
+        let Context { export, avs, task, log, chain } = context;
+        let state = CallState {
+            limiter: Limiter::new(usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX)),
+            log: Log { plugin: Arc::clone(&self.name), export, avs, task, open: log, lines: 0 },
+            chain,
+            chain_reads: 0,
+            totals: Arc::clone(&self.totals),
+        };
+        let run = run(self.pre.clone(), state, self.limits.fuel, shared.deadline, body);
+        let deadline = shared.deadline;
+        self.totals.calls.fetch_add(1, Ordering::Relaxed);
+        let result = shared
+            .workers
+            .run(async move {
+                // The slot is given back after the store is gone, or the pool could be full.
+                let _permits = (own, slot);
+                // On time-out the store is dropped where it is suspended.
+                tokio::time::timeout(deadline, run).await.unwrap_or(Err(CallError::Deadline))
+            })
+            .await
+            .unwrap_or_else(|lost| Err(CallError::Internal(lost.to_string())));
+        if let Err(error) = &result {
+            self.totals.failed.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(plugin = &*self.name, export, task, code = error.code(), "call failed: {error}");
+        }
+        result
+    }
+}
+
+async fn run<R, F>(
+    pre: InstancePre<CallState>,
+    state: CallState,
+    fuel: u64,
+    deadline: Duration,
+    body: F,
+) -> Result<R, CallError>
+where
+    R: Send + 'static,
+    F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>> + Send + 'static,
+{
+    let internal = |error: wasmtime::Error| CallError::Internal(text(&error));
+    let mut store = Store::try_new(pre.engine(), state).map_err(internal)?;
+    // Everything before the first instruction: start functions run during instantiation.
+    store.limiter(|state| &mut state.limiter);
+    store.set_fuel(fuel).map_err(internal)?;
+    store.set_hostcall_fuel(HOSTCALL_FUEL);
+    store.set_epoch_deadline(1);
+    // The time-out around this drops the call; these ticks end it even if that never got to run.
+    let mut ticks = deadline.as_millis() / TICK.as_millis() + 2;
+    store.epoch_deadline_callback(move |_| {
+        ticks = ticks.saturating_sub(1);
+        Ok(match ticks {
+            0 => UpdateDeadline::Interrupt,
+            // Tokio's own yield: wasmtime's does not always hand control back under tokio.
+            _ => UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())),
+        })
+    });
+    let result = match pre.instantiate_async(&mut store).await {
+        Err(error) => Err(classify_start(&error, store.data().limiter.refused())),
+        Ok(instance) => match body(&mut store, instance).await {
+            Ok(result) => Ok(result),
+            Err(error) => Err(classify(&error, store.data().limiter.refused())),
+        },
+    };
+    let used = fuel.saturating_sub(store.get_fuel().unwrap_or(0));
+    let state = store.data();
+    state.totals.fuel.fetch_add(used, Ordering::Relaxed);
+    tracing::trace!(
+        plugin = &*state.log.plugin,
+        export = state.log.export,
+        task = state.log.task,
+        fuel = used,
+        memory_bytes = state.limiter.used(),
+        "call ended"
+    );
+    result
+}

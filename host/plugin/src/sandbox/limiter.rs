@@ -1,0 +1,129 @@
+//! Memory and tables of a call, summed.
+
+use wasmtime::ResourceLimiter;
+
+/// wasmtime keeps a pointer per table element.
+const ELEMENT_BYTES: usize = size_of::<usize>();
+
+/// Core instances of a component: the guest itself and what `wit-component` puts around it (shim, fixups, adapter).
+pub(crate) const MAX_CORE_INSTANCES: u32 = 8;
+/// Memories of a component, over all its core instances.
+pub(crate) const MAX_MEMORIES: u32 = 2;
+/// Tables of a component, over all its core instances.
+pub(crate) const MAX_TABLES: u32 = 4;
+
+/// Grants growth while the sum over all memories and tables of the store stays within a limit. wasmtime's own
+/// `StoreLimits` would allow each memory that much.
+///
+/// Invariant: `used <= limit`.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    limit: usize,
+    used: usize,
+    /// What the growth that was allowed last added; taken back if the growth then fails.
+    last: usize,
+    /// Whether any growth was refused: a trap after that is blamed on memory.
+    refused: bool,
+}
+
+impl Limiter {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, used: 0, last: 0, refused: false }
+    }
+
+    /// Bytes in use at the end; nothing is ever given back during a call.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    pub(crate) fn refused(&self) -> bool {
+        self.refused
+    }
+
+    fn grow(&mut self, added: usize, fits_its_own_maximum: bool) -> bool {
+        let sum = self.used.saturating_add(added);
+        if sum > self.limit || !fits_its_own_maximum {
+            self.refused = true;
+            return false;
+        }
+        self.used = sum;
+        self.last = added;
+        true
+    }
+
+    fn failed(&mut self) {
+        self.used = self.used.saturating_sub(self.last);
+        self.last = 0;
+        self.refused = true;
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.grow(desired.saturating_sub(current), maximum.is_none_or(|maximum| desired <= maximum)))
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.failed();
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let added = desired.saturating_sub(current).saturating_mul(ELEMENT_BYTES);
+        Ok(self.grow(added, maximum.is_none_or(|maximum| desired <= maximum)))
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.failed();
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        MAX_CORE_INSTANCES as usize
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES as usize
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::{ELEMENT_BYTES, Limiter};
+    use wasmtime::ResourceLimiter;
+
+    #[test]
+    fn memories_and_tables_share_one_sum() {
+        let mut limiter = Limiter::new(100 * ELEMENT_BYTES);
+        assert!(limiter.memory_growing(0, 40 * ELEMENT_BYTES, None).unwrap());
+        assert!(limiter.memory_growing(0, 40 * ELEMENT_BYTES, None).unwrap());
+        assert!(limiter.table_growing(0, 20, None).unwrap());
+        assert!(!limiter.refused());
+        assert!(!limiter.table_growing(20, 21, None).unwrap());
+        assert!(limiter.refused());
+        assert_eq!(limiter.used(), 100 * ELEMENT_BYTES);
+    }
+
+    #[test]
+    fn a_growth_that_failed_is_taken_back() {
+        let mut limiter = Limiter::new(1000);
+        assert!(limiter.memory_growing(0, 900, None).unwrap());
+        limiter.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
+        assert_eq!(limiter.used(), 0);
+        assert!(limiter.memory_growing(0, 1000, None).unwrap());
+    }
+
+    #[test]
+    fn a_memory_that_starts_too_large_is_refused_without_overflow() {
+        let mut limiter = Limiter::new(1000);
+        assert!(limiter.memory_growing(0, 10, None).unwrap());
+        assert!(!limiter.memory_growing(0, usize::MAX, None).unwrap());
+        assert!(!limiter.table_growing(0, usize::MAX, None).unwrap());
+        assert_eq!(limiter.used(), 10);
+    }
+}

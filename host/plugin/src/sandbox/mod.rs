@@ -1,0 +1,15 @@
+//! Where guests run.
+//!
+//! - `settings`: the engine.
+//! - `limiter`: memory and tables of a call, summed.
+//! - `imports`: what a guest may do to the outside during one call.
+//! - `workers`: the threads that guests run on, and the epoch ticker.
+//! - `call`: one call from slot to result.
+//! - `text`: what a guest says, made fit for people.
+
+pub(crate) mod call;
+pub(crate) mod imports;
+pub(crate) mod limiter;
+pub(crate) mod settings;
+pub(crate) mod text;
+pub(crate) mod workers;

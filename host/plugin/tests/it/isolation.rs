@@ -1,0 +1,199 @@
+//! One call never reaches another: not its memory, not its thread, not its slot.
+
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use eigenshift_env::threads::Job;
+use eigenshift_env::{Env, Pool, Threads, sim};
+use eigenshift_plugin::{CallError, Grants, Host, HostOptions, Origin};
+use eigenshift_types::Bytes;
+
+use crate::fixtures::{chain, options, task};
+use crate::guest::{ANSWER, Guest, SCRATCH, result};
+
+fn answer() -> String {
+    result(&[0, SCRATCH + 12, 1, ANSWER, 4])
+}
+
+/// Counts its calls in a global and in memory; the answer has both.
+fn counting() -> Guest {
+    let body = format!(
+        "(global.set $count (i32.add (global.get $count) (i32.const 1)))
+         (i32.store (i32.const 10000) (i32.add (i32.load (i32.const 10000)) (i32.const 1)))
+         (i32.store8 (i32.const {ANSWER}) (global.get $count))
+         (i32.store8 (i32.const {}) (i32.load (i32.const 10000))) {}",
+        ANSWER + 1,
+        answer()
+    );
+    let mut guest = Guest::with("on-task-request", &body);
+    guest.extra = "(global $count (mut i32) (i32.const 0))".to_owned();
+    guest
+}
+
+#[tokio::test]
+async fn every_call_has_a_fresh_instance() {
+    let host = Host::new(options(), &Env::real()).unwrap();
+    let guest = counting();
+    let first = host.load(guest.bundle(), &Grants::all()).await.unwrap();
+    let second = host.load(guest.limits("keys-per-task = 2").bundle(), &Grants::all()).await.unwrap();
+    for plugin in [&first, &second, &first, &second] {
+        let answers = plugin.on_task_request(&task(), chain()).await.unwrap();
+        assert_eq!(answers[0][..2], [1, 1]);
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_another_plugins_memory_is_left() {
+    // One slot, so that each call gets the memory that the one before had. Counts bytes that are not zero in what it
+    // grows, then fills everything.
+    let body = format!(
+        "(local $at i32) (local $found i32)
+         (drop (memory.grow (i32.const 20)))
+         (local.set $at (i32.const 200000))
+         (loop $l
+           (local.set $found (i32.add (local.get $found) (i64.ne (i64.load (local.get $at)) (i64.const 0))))
+           (i64.store (local.get $at) (i64.const -1))
+           (local.set $at (i32.add (local.get $at) (i32.const 8)))
+           (br_if $l (i32.lt_u (local.get $at) (i32.const 1500000))))
+         (i32.store (i32.const {ANSWER}) (local.get $found)) {}",
+        answer()
+    );
+    let host = Host::new(HostOptions { call_slots: 1, ..options() }, &Env::real()).unwrap();
+    let guest = Guest::with("on-task-request", &body);
+    let first = host.load(guest.bundle(), &Grants::all()).await.unwrap();
+    let second = host.load(guest.limits("keys-per-task = 2").bundle(), &Grants::all()).await.unwrap();
+    for plugin in [&first, &second, &second, &first] {
+        let answers = plugin.on_task_request(&task(), chain()).await.unwrap();
+        assert_eq!(answers[0], Bytes::from_static(&[0, 0, 0, 0]));
+    }
+}
+
+fn spinning() -> Guest {
+    Guest::with("on-task-request", "(loop $l (br $l)) unreachable").limits("fuel = 100_000_000_000")
+}
+
+#[tokio::test]
+async fn a_plugin_that_spins_does_not_stop_another_on_the_same_thread() {
+    let host = Host::new(HostOptions { guest_threads: 1, ..options() }, &Env::real()).unwrap();
+    let good = host.load(Guest::default().bundle(), &Grants::all()).await.unwrap();
+    let bad = host.load(spinning().bundle(), &Grants::all()).await.unwrap();
+    let spin = tokio::spawn(async move { bad.on_task_request(&task(), chain()).await });
+    for _ in 0..5 {
+        good.on_task_request(&task(), chain()).await.unwrap();
+    }
+    assert!(!spin.is_finished(), "it spins all the while");
+    spin.abort();
+}
+
+#[tokio::test]
+async fn a_taken_slot_makes_callers_wait_and_then_says_busy() {
+    let one = HostOptions { call_slots: 1, slot_wait: Duration::from_millis(50), ..options() };
+    let host = Host::new(one, &Env::real()).unwrap();
+    let good = host.load(Guest::default().bundle(), &Grants::all()).await.unwrap();
+    let bad = host.load(spinning().bundle(), &Grants::all()).await.unwrap();
+    let spin = tokio::spawn({
+        let bad = bad.clone();
+        async move { bad.on_task_request(&task(), chain()).await }
+    });
+    // The slot is taken before the call is counted: once the count moves, the slot is gone.
+    while bad.counters().calls < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(good.on_task_request(&task(), chain()).await, Err(CallError::Busy));
+    // A caller that goes away gives its slot back, although its guest would never end.
+    spin.abort();
+    assert!(spin.await.unwrap_err().is_cancelled());
+    loop {
+        match good.on_task_request(&task(), chain()).await {
+            Err(CallError::Busy) => tokio::task::yield_now().await,
+            other => break drop(other.unwrap()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_cannot_hold_every_slot() {
+    let shares = HostOptions { call_slots: 2, slots_per_plugin: 1, slot_wait: Duration::from_millis(50), ..options() };
+    let host = Host::new(shares, &Env::real()).unwrap();
+    let good = host.load(Guest::default().bundle(), &Grants::all()).await.unwrap();
+    let bad = host.load(spinning().bundle(), &Grants::all()).await.unwrap();
+    let spin = tokio::spawn({
+        let bad = bad.clone();
+        async move { bad.on_task_request(&task(), chain()).await }
+    });
+    while bad.counters().calls < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bad.on_task_request(&task(), chain()).await, Err(CallError::Busy));
+    good.on_task_request(&task(), chain()).await.unwrap();
+    spin.abort();
+}
+
+#[tokio::test]
+async fn a_full_house_is_served_in_turn() {
+    let host = Host::new(HostOptions { call_slots: 2, ..options() }, &Env::real()).unwrap();
+    let plugin = host.load(counting().bundle(), &Grants::all()).await.unwrap();
+    let task = task();
+    let calls = (0..200).map(|_| plugin.on_task_request(&task, chain()));
+    let answers = futures::future::try_join_all(calls).await.unwrap();
+    assert!(answers.iter().all(|answers| answers[0][..2] == [1, 1]));
+}
+
+#[tokio::test]
+async fn a_plugin_outlives_its_host_handle() {
+    let plugin = crate::fixtures::load(&Guest::default()).await.unwrap();
+    // `load` has dropped its host.
+    plugin.on_task_request(&task(), chain()).await.unwrap();
+}
+
+/// Tells when a thread begins and ends.
+struct Watched {
+    inner: Arc<dyn Threads>,
+    began: mpsc::Sender<()>,
+    ended: mpsc::Sender<()>,
+}
+
+impl Threads for Watched {
+    fn spawn(&self, name: &str, body: Job) -> io::Result<()> {
+        let ended = self.ended.clone();
+        self.began.send(()).unwrap();
+        let body = move || {
+            body();
+            ended.send(()).unwrap();
+        };
+        self.inner.spawn(name, Box::new(body))
+    }
+
+    fn pool(&self, name: &str, threads: usize, queue: usize) -> io::Result<Pool> {
+        self.inner.pool(name, threads, queue)
+    }
+}
+
+#[tokio::test]
+async fn threads_end_with_the_last_plugin() {
+    let ((began, begun), (ended, ends)) = (mpsc::channel(), mpsc::channel());
+    let mut env = Env::real();
+    env.threads = Arc::new(Watched { inner: env.threads, began, ended });
+    let host = Host::new(options(), &env).unwrap();
+    let plugin = host.load(Guest::default().bundle(), &Grants::all()).await.unwrap();
+    drop((host, env));
+    plugin.on_task_request(&task(), chain()).await.unwrap();
+    let threads = begun.try_iter().count();
+    assert_eq!(threads, 3, "two for guests, one for epochs");
+    drop(plugin);
+    for _ in 0..threads {
+        ends.recv_timeout(Duration::from_secs(120)).expect("each thread ends");
+    }
+}
+
+#[tokio::test]
+async fn the_host_works_in_a_simulated_world() {
+    let env = Env::simulated(&sim::World::default(), 1);
+    let start = || Host::new(HostOptions { cache_dir: Some("compiled".into()), ..options() }, &env).unwrap();
+    for origin in [Origin::Compiled, Origin::Disk] {
+        let plugin = start().load(counting().bundle(), &Grants::all()).await.unwrap();
+        assert_eq!(plugin.origin(), origin);
+        assert_eq!(plugin.on_task_request(&task(), chain()).await.unwrap()[0][..2], [1, 1]);
+    }
+}

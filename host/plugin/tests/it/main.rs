@@ -1,0 +1,19 @@
+//! The plugin host against components that do what they should, and against those that do not.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests: what fails here is to fail the test"
+)]
+
+mod cache;
+mod calls;
+mod chain;
+mod fixtures;
+mod guest;
+mod isolation;
+mod limits;
+mod load;
+mod manifest;

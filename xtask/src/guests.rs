@@ -1,0 +1,235 @@
+//! The plugins: compiled, made components, checked.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use wit_component::{ComponentEncoder, DecodedWasm};
+
+use crate::place::{self, Place};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+const PACKAGE: &str = "eigenshift:avs";
+
+/// A plugin that ships with the project, and exactly what its component may ask for and offer.
+struct Guest {
+    name: &'static str,
+    imports: &'static [&'static str],
+    exports: &'static [&'static str],
+}
+
+const GUESTS: &[Guest] = &[
+    Guest { name: "incredible-squaring", imports: &["log"], exports: &["task-lifecycle"] },
+    Guest {
+        name: "price-oracle",
+        imports: &["chain", "log"],
+        exports: &["task-lifecycle", "task-source", "task-submission"],
+    },
+];
+
+/// Builds every guest and puts components and manifests into [`Place::components`].
+pub fn build(place: &Place) -> Result<()> {
+    let library = Library::find(place)?;
+    eprintln!("setup: compiling the plugins for {TARGET} with the {}", library.way);
+    library.forget_objects_of_another(place)?;
+    compile(place, &library)?;
+    std::fs::create_dir_all(place.components())?;
+    for guest in GUESTS {
+        let built = guest.finish(place)?;
+        eprintln!("setup: plugin {} is {built}", guest.name);
+    }
+    Ok(())
+}
+
+/// The target's standard library, as `wasm-std.sh` found or made it.
+struct Library {
+    way: String,
+    sysroot: Option<PathBuf>,
+    rustc: Option<PathBuf>,
+}
+
+impl Library {
+    fn find(place: &Place) -> Result<Self> {
+        let mut script = Command::new("bash");
+        script.arg(place.root.join("xtask/wasm-std.sh")).arg(&place.cache).current_dir(&place.root);
+        script.stderr(Stdio::inherit());
+        let output = script.output().context("cannot start bash for xtask/wasm-std.sh")?;
+        ensure!(output.status.success(), "no standard library for {TARGET}; what was tried is above");
+        let text = String::from_utf8(output.stdout).context("xtask/wasm-std.sh wrote a path that is no UTF-8")?;
+        let value = |key: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once('='));
+            lines.find_map(|(found, value)| (found == key).then(|| value.to_owned()))
+        };
+        Ok(Self {
+            way: value("WAY").context("xtask/wasm-std.sh did not say which way it took")?,
+            sysroot: value("SYSROOT").map(PathBuf::from),
+            rustc: value("RUSTC").map(PathBuf::from),
+        })
+    }
+
+    /// Cargo does not notice that the library behind a sysroot was made anew; objects of the old one then fail to link.
+    fn forget_objects_of_another(&self, place: &Place) -> Result<()> {
+        let made = match &self.sysroot {
+            Some(sysroot) => std::fs::metadata(sysroot.join("lib/rustlib").join(TARGET).join("lib"))?
+                .modified()
+                .map(|time| format!("{time:?}"))?,
+            None => String::new(),
+        };
+        let identity = format!("{} {:?} {:?} {made}\n", self.way, self.sysroot, self.rustc);
+        let target = place.plugins().join("target");
+        let stamp = target.join("standard-library");
+        if std::fs::read_to_string(&stamp).is_ok_and(|old| old == identity) {
+            return Ok(());
+        }
+        let objects = target.join(TARGET);
+        if objects.exists() {
+            std::fs::remove_dir_all(&objects).with_context(|| format!("cannot remove {}", objects.display()))?;
+        }
+        std::fs::create_dir_all(&target)?;
+        place::write_if_changed(&stamp, identity.as_bytes()).map(drop)
+    }
+
+    /// Flags for the guests' crates. Paths of this machine are replaced, so that equal sources give equal bytes.
+    fn flags(&self, place: &Place) -> OsString {
+        let mut flags: Vec<OsString> = Vec::new();
+        let mut flag = |parts: &[&std::ffi::OsStr]| flags.push(parts.iter().copied().collect());
+        if let Some(sysroot) = &self.sysroot {
+            flag(&["--sysroot=".as_ref(), sysroot.as_os_str()]);
+        }
+        let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let cargo_home = cargo_home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+        if let Some(home) = cargo_home {
+            flag(&["--remap-path-prefix=".as_ref(), home.join("registry/src").as_os_str(), "=/crates".as_ref()]);
+        }
+        flag(&["--remap-path-prefix=".as_ref(), place.root.as_os_str(), "=/eigenshift".as_ref()]);
+        flags.join("\u{1f}".as_ref())
+    }
+}
+
+fn compile(place: &Place, library: &Library) -> Result<()> {
+    let mut cargo = place.cargo(&place.plugins());
+    cargo.args(["build", "--quiet", "--release", "--locked", "--target", TARGET]);
+    cargo.arg("--target-dir").arg(place.plugins().join("target"));
+    for guest in GUESTS {
+        cargo.args(["--package", guest.name]);
+    }
+    // The encoded form takes paths with blanks. With --target, build scripts and macros do not get these flags.
+    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", library.flags(place));
+    if let Some(rustc) = &library.rustc {
+        cargo.env("RUSTC", rustc);
+    }
+    place::run(&mut cargo, "compiling the plugins")
+}
+
+impl Guest {
+    /// Makes the compiled module a component, checks it, and writes it with its manifest beside it.
+    fn finish(&self, place: &Place) -> Result<String> {
+        let module = format!("{}.wasm", self.name.replace('-', "_"));
+        let module = place.plugins().join("target").join(TARGET).join("release").join(module);
+        let module = std::fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
+        let component = encode(&module).with_context(|| format!("{}: cannot be made a component", self.name))?;
+        self.check(&Interfaces::of(&component)?)?;
+
+        let manifest_path = place.plugins().join(self.name).join("avs.toml");
+        let manifest = std::fs::read_to_string(&manifest_path)
+            .with_context(|| format!("cannot read {}", manifest_path.display()))?;
+        let grant = format!("imports = {:?}", self.imports);
+        ensure!(
+            manifest.lines().any(|line| line.trim() == grant),
+            "{} must hold the line `{grant}`: that is what the component imports",
+            manifest_path.display()
+        );
+
+        let folder = place.components();
+        let component_path = folder.join(format!("{}.wasm", self.name));
+        let changed = place::write_if_changed(&component_path, &component)?
+            | place::write_if_changed(&folder.join(format!("{}.avs.toml", self.name)), manifest.as_bytes())?;
+        let shown = component_path.strip_prefix(&place.root).unwrap_or(&component_path);
+        let state = if changed { "written" } else { "unchanged" };
+        Ok(format!("{} ({} KB, {state})", shown.display(), component.len().div_ceil(1024)))
+    }
+
+    /// Exactly the interfaces expected, all of our package: a plugin that drags in anything else would need a host that
+    /// offers it, and one that exports less than it should would lose a feature without a word.
+    fn check(&self, found: &Interfaces) -> Result<()> {
+        let names = |list: &[&str]| list.iter().map(|name| format!("{PACKAGE}/{name}@0.1.0")).collect::<BTreeSet<_>>();
+        let mut imports = found.imports.clone();
+        // Types only: no function comes with it.
+        imports.remove(&format!("{PACKAGE}/types@0.1.0"));
+        for (what, found, expected) in
+            [("imports", &imports, names(self.imports)), ("exports", &found.exports, names(self.exports))]
+        {
+            if *found != expected {
+                bail!("{}: {what} {found:?}, expected {expected:?}", self.name);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode(module: &[u8]) -> Result<Vec<u8>> {
+    ComponentEncoder::default()
+        .validate(true)
+        .module(module)
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| anyhow::anyhow!("{error:#}"))
+}
+
+/// Names of what a component imports and exports.
+struct Interfaces {
+    imports: BTreeSet<String>,
+    exports: BTreeSet<String>,
+}
+
+impl Interfaces {
+    fn of(component: &[u8]) -> Result<Self> {
+        let decoded = wit_component::decode(component).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let DecodedWasm::Component(resolve, world) = decoded else { bail!("a WIT package, not a component") };
+        let world = resolve.worlds.get(world).context("a component without a world")?;
+        let names = |items: Vec<_>| items.into_iter().map(|key| resolve.name_world_key(key)).collect();
+        Ok(Self { imports: names(world.imports.keys().collect()), exports: names(world.exports.keys().collect()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interfaces(imports: &[&str], exports: &[&str]) -> Interfaces {
+        let own = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+        Interfaces { imports: own(imports), exports: own(exports) }
+    }
+
+    const GUEST: Guest = Guest { name: "x", imports: &["log"], exports: &["task-lifecycle"] };
+
+    #[test]
+    fn a_component_with_exactly_the_expected_interfaces_passes() {
+        let found = interfaces(
+            &["eigenshift:avs/types@0.1.0", "eigenshift:avs/log@0.1.0"],
+            &["eigenshift:avs/task-lifecycle@0.1.0"],
+        );
+        assert!(GUEST.check(&found).is_ok());
+    }
+
+    #[test]
+    fn a_foreign_import_or_a_surplus_or_missing_interface_is_refused() {
+        let lifecycle = "eigenshift:avs/task-lifecycle@0.1.0";
+        let log = "eigenshift:avs/log@0.1.0";
+        for (imports, exports) in [
+            (vec![log, "wasi:cli/environment@0.2.0"], vec![lifecycle]),
+            (vec![log, "eigenshift:avs/chain@0.1.0"], vec![lifecycle]),
+            (vec![], vec![lifecycle]),
+            (vec![log], vec![]),
+            (vec![log], vec![lifecycle, "eigenshift:avs/rotation@0.1.0"]),
+        ] {
+            assert!(GUEST.check(&interfaces(&imports, &exports)).is_err(), "{imports:?} {exports:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_module_is_refused() {
+        assert!(encode(b"not wasm").is_err());
+    }
+}

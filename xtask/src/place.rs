@@ -1,0 +1,100 @@
+//! The folders everything happens in, and how child processes are run.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// Where the repository and the user's cache are.
+pub struct Place {
+    /// The repository.
+    pub root: PathBuf,
+    /// What is downloaded or compiled once for all clones, by exact version.
+    pub cache: PathBuf,
+}
+
+impl Place {
+    pub fn find() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?;
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let cache = match (set("XDG_CACHE_HOME"), set("HOME")) {
+            (Some(cache), _) if cache.is_absolute() => cache,
+            (_, Some(home)) => home.join(".cache"),
+            _ => bail!("neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder"),
+        };
+        Ok(Self { root: root.to_owned(), cache: cache.join("eigenshift") })
+    }
+
+    /// The guests' workspace.
+    pub fn plugins(&self) -> PathBuf {
+        self.root.join("plugins")
+    }
+
+    /// Where the finished components and their manifests lie.
+    pub fn components(&self) -> PathBuf {
+        self.plugins().join("target/components")
+    }
+
+    /// The committed results of compiling the contracts, and their sources' folder.
+    pub fn contracts(&self) -> (PathBuf, PathBuf) {
+        let sources = self.root.join("examples/price-oracle/contracts");
+        let compiled = sources.join("out");
+        (sources, compiled)
+    }
+
+    /// A cargo to be run in `folder`.
+    pub fn cargo(&self, folder: &Path) -> Command {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(folder);
+        // What `cargo run` set for xtask itself: some build scripts look at these and would run again each time that
+        // cargo is started in another way.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "CARGO_BIN_NAME" {
+                cargo.env_remove(name);
+            }
+        }
+        cargo
+    }
+}
+
+/// A child process that ended with something else than success.
+#[derive(Debug)]
+pub struct Failed {
+    what: String,
+    /// Its exit code, or 1 when a signal ended it.
+    pub code: u8,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed with exit code {}", self.what, self.code)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// Runs a command to its end; its output goes where ours goes.
+pub fn run(command: &mut Command, what: &str) -> Result<()> {
+    let status = command.status().with_context(|| format!("{what}: cannot start {:?}", command.get_program()))?;
+    if status.success() {
+        return Ok(());
+    }
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Err(Failed { what: what.to_owned(), code }.into())
+}
+
+/// Writes a file unless it has these bytes already, so that nothing downstream sees a change that is none.
+pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<bool> {
+    if std::fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(false);
+    }
+    // Renamed into place: whoever reads meanwhile sees the old file or the new one, never half of it.
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".tmp");
+    std::fs::write(&partial, bytes)
+        .and_then(|()| std::fs::rename(&partial, path))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(true)
+}
