@@ -14,7 +14,7 @@ use eigenshift_ledger::{Command, State};
 use eigenshift_types::{B256, NodeId, NodeKey, ResponseEnvelope, Service, SignedJoin, TaskIndex};
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::callbacks::Callbacks;
@@ -100,7 +100,6 @@ const ASK_ROTATE: &str = "rotate";
 const ASK_JOIN: &str = "join";
 const ASK_LIMIT: Duration = Duration::from_secs(35);
 const NO_LEADER: Duration = Duration::from_secs(30);
-const FLIGHTS: usize = 64;
 
 /// A running AVS. Cheap to clone; the AVS ends with [`AvsHandle::stop`].
 #[derive(Clone)]
@@ -141,6 +140,7 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
         guard,
         http: HttpClient::new(env),
         nonces: Default::default(),
+        flights: Default::default(),
         bls_pool: options.bls_pool,
         io_pool: options.io_pool,
         patience: options.patience,
@@ -149,8 +149,7 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
         stop: CancellationToken::new(),
     });
     let inbox = Inbox::new(Arc::clone(&context), aggregation.clone());
-    let (flights, flying) = mpsc::channel(FLIGHTS);
-    let triggers = Triggers::new(Arc::clone(&context), flights);
+    let triggers = Triggers::new(Arc::clone(&context));
     let joins = Arc::new(Joins::new(Arc::clone(&context)));
     let handle =
         AvsHandle { context: Arc::clone(&context), replica, inbox: inbox.clone(), triggers: triggers.clone(), joins };
@@ -159,7 +158,7 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
     env.spawn(aggregate::run(Arc::clone(&context), aggregation, events, inbox));
     env.spawn(submit::run(Arc::clone(&context)));
     env.spawn(trigger::run(Arc::clone(&context), triggers, options.timers));
-    env.spawn(plan::run(Arc::clone(&context), flying));
+    env.spawn(plan::run(Arc::clone(&context)));
     env.spawn(lead::run(Arc::clone(&context)));
     env.spawn(members::run(Arc::clone(&context)));
     env.spawn(watcher::run(context));

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::callbacks::Callbacks;
 use crate::counters::Counters;
-use crate::drivers::transactions::Nonces;
+use crate::drivers::transactions::{Flights, Nonces};
 use crate::guard::Guard;
 use crate::http::HttpClient;
 use crate::ledger::Ledger;
@@ -81,6 +81,7 @@ pub(crate) struct Context {
     pub sets: Sets,
     pub http: HttpClient,
     pub nonces: Nonces,
+    pub flights: Flights,
     /// Curve arithmetic.
     pub bls_pool: Pool,
     /// Calls that block for an fsync.

@@ -113,6 +113,15 @@ impl Task {
     }
 }
 
+/// An announced creation on chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The newest announcement.
+    pub latest: PlanTask,
+    /// Every transaction announced for it, oldest first: any of them may be mined.
+    pub txs: Vec<B256>,
+}
+
 /// Something that should not happen was logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
@@ -208,7 +217,7 @@ pub struct State {
     /// Block of the newest event that made a task.
     pub event_block: u64,
     /// Announced creations on chain.
-    pub plans: BTreeMap<TriggerId, PlanTask>,
+    pub plans: BTreeMap<TriggerId, Plan>,
     /// Whose turn it is.
     pub rotation: Rotation,
     /// The bundle of new tasks.

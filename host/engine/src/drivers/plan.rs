@@ -6,41 +6,30 @@ use std::sync::Arc;
 use eigenshift_chain::{Error, TransactionRequest};
 use eigenshift_ledger::TriggerId;
 use eigenshift_ledger::command::{Command, PlanTask};
+use eigenshift_ledger::state::Plan;
 
 use crate::context::Context;
 use crate::drivers::transactions::{Flight, is_confirmed};
 
-/// What the leader remembers of the plans it follows.
-#[derive(Default)]
-struct Plans {
-    flights: BTreeMap<TriggerId, Flight>,
-    /// Head number when this node first saw another account's plan as leader.
-    found_at: BTreeMap<TriggerId, u64>,
-}
+/// Head number when this node first saw another account's plan as leader.
+type FoundAt = BTreeMap<TriggerId, u64>;
 
-pub(crate) async fn run(context: Arc<Context>, flights: tokio::sync::mpsc::Receiver<(TriggerId, Flight)>) {
-    let mut incoming = flights;
-    let mut plans = Plans::default();
+pub(crate) async fn run(context: Arc<Context>) {
+    let mut found_at = FoundAt::new();
     loop {
-        tokio::select! {
-            () = context.env.clock.sleep(context.patience.tick) => {}
-            flight = incoming.recv() => match flight {
-                Some((trigger, flight)) => drop(plans.flights.insert(trigger, flight)),
-                None => return,
-            },
-            () = context.stop.cancelled() => return,
+        if !context.pause(context.patience.tick).await {
+            return;
         }
         if !context.leads() {
-            plans = Plans::default();
+            found_at.clear();
             continue;
         }
-        let open: Vec<PlanTask> = context.ledger.read(|state| state.plans.values().cloned().collect());
-        plans.flights.retain(|trigger, _| open.iter().any(|plan| plan.trigger == *trigger));
-        plans.found_at.retain(|trigger, _| open.iter().any(|plan| plan.trigger == *trigger));
+        let open: Vec<Plan> = context.ledger.read(|state| state.plans.values().cloned().collect());
+        found_at.retain(|trigger, _| open.iter().any(|plan| plan.latest.trigger == *trigger));
         for plan in open {
-            if let Err(why) = plans.follow(&context, &plan).await {
+            if let Err(why) = follow(&context, &plan, &mut found_at).await {
                 context.counters.count("plan", "retried");
-                tracing::debug!(avs = %context.service.avs, ?plan.trigger, "plan: {why}");
+                tracing::debug!(avs = %context.service.avs, trigger = ?plan.latest.trigger, "plan: {why}");
             }
         }
     }
@@ -64,7 +53,9 @@ pub(crate) async fn announce(
         nonce: flight.signed.nonce,
         tx: flight.signed.hash,
     };
+    context.flights.insert(trigger, flight.clone());
     if let Err(error) = context.ledger.propose(&Command::PlanTask(Box::new(plan))).await {
+        context.flights.remove(trigger);
         if replaces.is_none() {
             context.nonces.give_back(flight.signed.nonce);
         }
@@ -77,47 +68,44 @@ pub(crate) async fn announce(
     Ok(flight)
 }
 
-impl Plans {
-    async fn follow(&mut self, context: &Context, plan: &PlanTask) -> Result<(), String> {
-        let text = |error: Error| error.to_string();
-        if let Some(receipt) = context.chain.receipt(plan.tx).await.map_err(text)? {
-            if is_confirmed(context, receipt.block).await.map_err(text)? {
-                if !receipt.success {
-                    context.counters.count("plan", "reverted");
-                    tracing::warn!(avs = %context.service.avs, tx = %plan.tx, "the transaction that creates a task failed");
-                }
-                let command = Command::ClosePlan { trigger: plan.trigger.clone() };
-                context.ledger.propose(&command).await.map_err(|error| error.to_string())?;
+async fn follow(context: &Context, plan: &Plan, found_at: &mut FoundAt) -> Result<(), String> {
+    let text = |error: Error| error.to_string();
+    let latest = &plan.latest;
+    // Any of the announced ones may have been mined: an older leader's, or one that was replaced too late.
+    for tx in plan.txs.iter().rev() {
+        let Some(receipt) = context.chain.receipt(*tx).await.map_err(text)? else { continue };
+        if is_confirmed(context, receipt.block).await.map_err(text)? {
+            if !receipt.success {
+                context.counters.count("plan", "reverted");
+                tracing::warn!(avs = %context.service.avs, %tx, "the transaction that creates a task failed");
             }
-            return Ok(());
+            let command = Command::ClosePlan { trigger: latest.trigger.clone() };
+            context.ledger.propose(&command).await.map_err(|error| error.to_string())?;
+            context.flights.remove(&latest.trigger);
         }
-        let own = context.wallet.address();
-        let used = context.chain.transaction_count(plan.sender).await.map_err(text)? > plan.nonce;
-        if plan.sender == own && !used {
-            let flight = self.flights.get(&plan.trigger).filter(|flight| flight.signed.hash == plan.tx);
-            if let Some(flight) = flight.filter(|flight| !flight.is_stuck(context)) {
-                return context.chain.send(&flight.signed).await.map_err(text);
-            }
+        return Ok(());
+    }
+    let own = latest.sender == context.wallet.address();
+    let used = context.chain.transaction_count(latest.sender).await.map_err(text)? > latest.nonce;
+    if own && !used {
+        let flight = context.flights.get(&latest.trigger).filter(|flight| flight.signed.hash == latest.tx);
+        return match flight {
+            Some(flight) if !flight.is_stuck(context) => context.chain.send(&flight.signed).await.map_err(text),
             // Stuck, or announced before a restart and perhaps never sent: the same again, dearer.
-            let bump = flight.map_or(0, |flight| flight.bump);
-            return self.again(context, plan, Some((plan.nonce, bump))).await;
-        }
-        if !used {
-            let grace =
-                context.ledger.read(|state| state.settings.as_ref().map_or(0, |settings| settings.reassign_grace));
-            let head = context.chain.head().await.map_err(text)?.block.number;
-            let found_at = *self.found_at.entry(plan.trigger.clone()).or_insert(head);
-            if head < found_at.saturating_add(grace) {
-                return Ok(());
-            }
-        }
-        self.again(context, plan, None).await
+            flight => again(context, latest, Some((latest.nonce, flight.map_or(0, |flight| flight.bump)))).await,
+        };
     }
+    // Another leader's, which may still be mined; or a nonce that was used, whose receipt may not be seen yet.
+    let grace = context.ledger.read(|state| state.settings.as_ref().map_or(0, |settings| settings.reassign_grace));
+    let head = context.chain.head().await.map_err(text)?.block.number;
+    let since = *found_at.entry(latest.trigger.clone()).or_insert(head);
+    if head < since.saturating_add(grace) {
+        return Ok(());
+    }
+    again(context, latest, None).await
+}
 
-    async fn again(&mut self, context: &Context, plan: &PlanTask, replaces: Option<(u64, u32)>) -> Result<(), String> {
-        let request = TransactionRequest::call(plan.to, plan.data.clone());
-        let flight = announce(context, &plan.trigger, request, replaces).await?;
-        self.flights.insert(plan.trigger.clone(), flight);
-        Ok(())
-    }
+async fn again(context: &Context, plan: &PlanTask, replaces: Option<(u64, u32)>) -> Result<(), String> {
+    let request = TransactionRequest::call(plan.to, plan.data.clone());
+    announce(context, &plan.trigger, request, replaces).await.map(drop)
 }

@@ -1,9 +1,10 @@
 //! What the drivers that send transactions share: nonces, confirmations, transactions under way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use eigenshift_chain::{Error, SignedTransaction, TransactionRequest};
+use eigenshift_ledger::TriggerId;
 use eigenshift_types::BlockRef;
 use parking_lot::Mutex;
 
@@ -75,9 +76,28 @@ fn announced(context: &Context) -> Vec<u64> {
     let own = context.wallet.address();
     context.ledger.read(|state| {
         let intents = state.live_tasks().flat_map(|task| &task.intents).map(|intent| (intent.sender, intent.nonce));
-        let plans = state.plans.values().map(|plan| (plan.sender, plan.nonce));
+        let plans = state.plans.values().map(|plan| (plan.latest.sender, plan.latest.nonce));
         intents.chain(plans).filter(|(sender, _)| *sender == own).map(|(_, nonce)| nonce).collect()
     })
+}
+
+/// Transactions of this process that create tasks, by trigger. Known here before the ledger knows of them, so that
+/// whoever follows a plan does not take it for an earlier process's.
+#[derive(Default)]
+pub(crate) struct Flights(Mutex<BTreeMap<TriggerId, Flight>>);
+
+impl Flights {
+    pub fn insert(&self, trigger: &TriggerId, flight: Flight) {
+        self.0.lock().insert(trigger.clone(), flight);
+    }
+
+    pub fn remove(&self, trigger: &TriggerId) {
+        self.0.lock().remove(trigger);
+    }
+
+    pub fn get(&self, trigger: &TriggerId) -> Option<Flight> {
+        self.0.lock().get(trigger).cloned()
+    }
 }
 
 /// Whether a block is buried deep enough to count, and still canonical.

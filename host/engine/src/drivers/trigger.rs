@@ -11,11 +11,11 @@ use eigenshift_ledger::{Accepted, State, TriggerId};
 use eigenshift_plugin::{CallError, EventFilter, EventLog, NewTask, Plan, Trigger};
 use eigenshift_types::{B256, BlockRef, Bytes, TaskIndex, TaskSpec};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 use crate::context::Context;
 use crate::drivers::plan;
-use crate::drivers::transactions::{Flight, confirmed_number};
+use crate::drivers::transactions::confirmed_number;
 
 /// A timer of this node's configuration: it fires at the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,6 @@ const LOG_RANGE: u64 = 500;
 #[derive(Clone)]
 pub struct Triggers {
     context: Arc<Context>,
-    flights: mpsc::Sender<(TriggerId, Flight)>,
     slots: Arc<Semaphore>,
     /// One above the highest index this process proposed, so that concurrent requests do not propose the same one.
     next_index: Arc<AtomicU32>,
@@ -110,8 +109,8 @@ fn has_room(state: &State) -> bool {
 }
 
 impl Triggers {
-    pub(crate) fn new(context: Arc<Context>, flights: mpsc::Sender<(TriggerId, Flight)>) -> Self {
-        Self { context, flights, slots: Arc::new(Semaphore::new(CONCURRENT)), next_index: Arc::default() }
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context, slots: Arc::new(Semaphore::new(CONCURRENT)), next_index: Arc::default() }
     }
 
     /// Makes a task of an administrator's request; `key` makes it safe to ask again.
@@ -183,10 +182,7 @@ impl Triggers {
                     return Err(TriggerError::Invalid("a transaction that creates a task carries no value"));
                 }
                 let flight = plan::announce(&self.context, id, request, None).await.map_err(TriggerError::NotNow)?;
-                let tx = flight.signed.hash;
-                // Following it begins with the next look even if this hint is lost.
-                let _ = self.flights.try_send((id.clone(), flight));
-                Ok(Triggered::Planned { tx })
+                Ok(Triggered::Planned { tx: flight.signed.hash })
             }
             Plan::Ignore(reason) => Ok(Triggered::Ignored { reason }),
         }

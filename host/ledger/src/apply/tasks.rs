@@ -11,7 +11,7 @@ use crate::machine::Cache;
 use crate::reply::{Accepted, Refusal, Reply};
 use crate::rotation;
 use crate::settings::{Expiry, Mode, Policy, Settings};
-use crate::state::{Fault, Phase, State, Task, TriggerId, push_bounded};
+use crate::state::{Fault, Phase, Plan, State, Task, TriggerId, push_bounded};
 
 const MAX_PLANS: usize = 64;
 const MAX_INTENTS: usize = 64;
@@ -97,7 +97,15 @@ pub(super) fn plan(state: &mut State, context: Context, plan: PlanTask) -> Outco
     if state.rotation.due.is_some() {
         return Err(Refusal::HandOverDue);
     }
-    state.plans.insert(plan.trigger.clone(), plan);
+    let mut txs = state.plans.get(&plan.trigger).map(|known| known.txs.clone()).unwrap_or_default();
+    if txs.contains(&plan.tx) {
+        return Err(Refusal::InvalidIntent { why: "this transaction was announced already" });
+    }
+    if txs.len() >= MAX_INTENTS {
+        return Err(Refusal::InvalidIntent { why: "64 transactions were announced for this plan, which is the limit" });
+    }
+    txs.push(plan.tx);
+    state.plans.insert(plan.trigger.clone(), Plan { latest: plan, txs });
     Ok(Accepted::Plain)
 }
 
