@@ -42,6 +42,8 @@ pub fn install(place: &Place) -> Result<ChainTools> {
     std::fs::copy(source.join("package.json"), unfinished.join("package.json"))?;
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&unfinished);
+    // Standard output is for what a command prints: `cargo xtask anvil` prints a path.
+    npm.stdout(std::io::stderr());
     let installed = place::run(&mut npm, "npm ci");
     if let Err(error) = installed.and_then(|()| Ok(std::fs::rename(&unfinished, &folder)?)) {
         drop(std::fs::remove_dir_all(&unfinished));

@@ -31,10 +31,11 @@ cargo xtask COMMAND
   setup [--anvil]    installs what the project needs and builds the plugins; --anvil: the chain tools too
   demo [-- ARGS]     setup, then the demo; ARGS go to it (`cargo xtask demo -- --help` lists them)
   test [STAGES]      setup --anvil, then every check, or only the stages named of:
-                     fmt contracts clippy guests licences test
+                     fmt contracts clippy guests licences build test examples
   bench [NAMES]      setup, then the figures, one a line: name value unit
 
   guests             only builds the plugins into plugins/target/components
+  anvil              prints the path of anvil, the local chain; installs it when it is missing
   contracts          compiles the Solidity contracts again and writes the results
 
 Downloads go to the folder `eigenshift` in your cache folder, by exact version; deleting it is safe.
@@ -74,6 +75,12 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "guests" => {
             only(command, rest, &[])?;
             guests::build(&place)
+        }
+        "anvil" => {
+            only(command, rest, &[])?;
+            // Nothing else goes to standard output: scripts take the line as the program to start.
+            println!("{}", chain_tools::install(&place)?.anvil.display());
+            Ok(())
         }
         "contracts" => {
             only(command, rest, &[])?;

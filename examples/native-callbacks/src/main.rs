@@ -8,6 +8,7 @@ use std::time::Duration;
 use eigenshift_chain::{Chain, EmbeddedChain, EmbeddedOptions, Wallet};
 use eigenshift_env::Env;
 use eigenshift_ledger::Settings;
+use eigenshift_ledger::settings::Policy;
 use eigenshift_node::OperatorKeys;
 use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
 use eigenshift_node::native::{
@@ -129,6 +130,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = Service { avs: "word-counter".parse()?, chain_id: chain.chain_id(), service_manager: registry };
     let mut settings = Settings::new(registry);
     settings.confirmations = Some(1);
+    settings.rotation.policy = Policy::Sticky;
     let manager = |number: usize, keys: &OperatorKeys| -> Manager {
         let options = loopback(&folder.path().join(format!("operator-{number}")));
         let config = OperatorRaftConfig {
@@ -161,11 +163,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let avs = first.avs().await?;
     wait_for(&env, "three voters", async || avs.read(|state| state.voters.len() == 3)).await?;
 
-    second.trigger_election().await?;
-    wait_for(&env, "operator 2 leads", async || matches!(second.is_leader().await, Ok((true, _)))).await?;
-    let (leads, leader) = first.is_leader().await?;
-    println!("operator 1 leads: {leads}; the leader is at {}", leader.unwrap_or_default());
-
     let mut certificates = pin!(third.certificates().await?);
     for (number, text) in ["one two three", "to be or not to be"].into_iter().enumerate() {
         let request = Text { text: text.into() };
@@ -195,6 +192,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
         println!("task {index} is finalized");
     }
+    // The settings leave leadership where it is, until somebody asks for an election.
+    let (_, before) = first.is_leader().await?;
+    third.trigger_election().await?;
+    wait_for(
+        &env,
+        "somebody else leads",
+        async || matches!(first.is_leader().await, Ok((_, Some(url))) if Some(&url) != before.as_ref()),
+    )
+    .await?;
+    let (leads, leader) = first.is_leader().await?;
+    println!("operator 1 leads: {leads}; the leader is at {}", leader.unwrap_or_default());
     for manager in &managers {
         manager.shutdown().await;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use eigenshift_api::admin::TaskRequest;
 use eigenshift_engine::Triggered;
-use eigenshift_engine::http::HttpClient;
+use eigenshift_engine::http::{HttpClient, PostError};
 use eigenshift_engine::status::{AvsStatus, TaskStatus};
 use eigenshift_env::Env;
 use eigenshift_types::Bytes;
@@ -47,6 +47,16 @@ impl Target {
     }
 }
 
+/// A node's refusal is its own words; without an answer, what to look at.
+fn unanswered(error: &PostError, listener: &str) -> CliError {
+    CliError::Ask(match error {
+        PostError::Unreachable { .. } | PostError::Timeout { .. } => {
+            format!("{error}; is the node running (`eigenshift run`), with the same {listener} in its [node]?")
+        }
+        _ => error.to_string(),
+    })
+}
+
 /// Shows an AVS on a running node.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
@@ -78,7 +88,7 @@ pub async fn status(args: StatusArgs) -> Result<(), CliError> {
     let env = Env::real();
     let http = HttpClient::new(&env);
     let base = format!("http://{}", config.node.http);
-    let ask = |error: eigenshift_engine::http::PostError| CliError::Ask(error.to_string());
+    let ask = |error: PostError| unanswered(&error, "http");
     let status: AvsStatus = http.get(&base, &format!("/v1/avs/{avs}/status"), PATIENCE).await.map_err(ask)?;
     let tasks: Vec<TaskStatus> =
         http.get(&base, &format!("/v1/avs/{avs}/tasks?limit=10"), PATIENCE).await.map_err(ask)?;
@@ -162,7 +172,7 @@ pub async fn send(args: SendArgs) -> Result<(), CliError> {
     let triggered: Triggered = HttpClient::new(&env)
         .post_with(&format!("http://{admin}"), &format!("/v1/avs/{avs}/tasks"), &headers, &request, PATIENCE)
         .await
-        .map_err(|error| CliError::Ask(error.to_string()))?;
+        .map_err(|error| unanswered(&error, "admin"))?;
     match triggered {
         Triggered::Task { index } => println!("task {index}"),
         Triggered::Planned { tx } => {

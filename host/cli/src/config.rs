@@ -256,7 +256,7 @@ fn parse(text: &str) -> Result<Config, String> {
         if config.avss.iter().take(index).any(|other| other.id == avs.id) {
             return at("appears twice: give each AVS its own id");
         }
-        if avs.bootstrap == !avs.join.is_empty() {
+        if avs.bootstrap != avs.join.is_empty() {
             return at(
                 "give either bootstrap = true (one node of the cluster) or join = [\"http://...\"] (the others)",
             );

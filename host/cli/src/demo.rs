@@ -134,7 +134,8 @@ fn read_prices(args: &DemoArgs) -> Result<Prices, CliError> {
 /// [`CliError`] when it cannot be set up; a demo that ran and failed is in the summary.
 pub async fn run(args: DemoArgs) -> Result<Summary, CliError> {
     let prices = read_prices(&args)?;
-    let kill_after = (args.operators >= LEAST_OPERATORS && args.tasks >= LEAST_TASKS).then_some((args.tasks * 6).div_ceil(10));
+    let kill_after =
+        (args.operators >= LEAST_OPERATORS && args.tasks >= LEAST_TASKS).then_some((args.tasks * 6).div_ceil(10));
     let mut view = View::new(&args, &prices, kill_after.is_some());
     view.head();
     let mut stage = Stage::set(&args, &prices, &mut view).await?;

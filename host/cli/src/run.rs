@@ -72,14 +72,27 @@ fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     std::fs::read(path).map_err(|error| file(path, error))
 }
 
-async fn avs_options(avs: &AvsConfig, env: &Env) -> Result<AvsOptions, CliError> {
-    let secret = read_secret(&avs.operator_key)?;
-    let wallet = Wallet::from_hex(&secret).map_err(|error| file(&avs.operator_key, error))?;
-    let secret = read_secret(&avs.bls_key)?;
-    let bls = Arc::new(SecretKey::from_hex(&secret).map_err(|error| file(&avs.bls_key, error))?);
-    let manifest =
-        String::from_utf8(read_bounded(&avs.manifest, MAX_MANIFEST)?).map_err(|error| file(&avs.manifest, error))?;
-    let bundle = Bundle::new(read_bounded(&avs.component, MAX_COMPONENT)?, manifest);
+/// What an AVS's configuration points to.
+struct Files {
+    wallet: Wallet,
+    bls: Arc<SecretKey>,
+    bundle: Bundle,
+}
+
+impl Files {
+    fn read(avs: &AvsConfig) -> Result<Self, CliError> {
+        let secret = read_secret(&avs.operator_key)?;
+        let wallet = Wallet::from_hex(&secret).map_err(|error| file(&avs.operator_key, error))?;
+        let secret = read_secret(&avs.bls_key)?;
+        let bls = Arc::new(SecretKey::from_hex(&secret).map_err(|error| file(&avs.bls_key, error))?);
+        let manifest = String::from_utf8(read_bounded(&avs.manifest, MAX_MANIFEST)?)
+            .map_err(|error| file(&avs.manifest, error))?;
+        let bundle = Bundle::new(read_bounded(&avs.component, MAX_COMPONENT)?, manifest);
+        Ok(Self { wallet, bls, bundle })
+    }
+}
+
+async fn avs_options(avs: &AvsConfig, files: Files, env: &Env) -> Result<AvsOptions, CliError> {
     let defaults = EthereumOptions::default();
     let options = EthereumOptions {
         chain_id: Some(avs.chain_id),
@@ -108,10 +121,10 @@ async fn avs_options(avs: &AvsConfig, env: &Env) -> Result<AvsOptions, CliError>
     Ok(AvsOptions {
         service: Service { avs: avs.id.clone(), chain_id: avs.chain_id, service_manager: avs.service_manager },
         entrance,
-        bls,
-        wallet,
+        bls: files.bls,
+        wallet: files.wallet,
         chain: Arc::new(chain),
-        logic: Logic::Plugin(bundle, Grants { imports: avs.grants.iter().copied().collect() }),
+        logic: Logic::Plugin(files.bundle, Grants { imports: avs.grants.iter().copied().collect() }),
         timers: avs.timers.iter().map(timer).collect(),
     })
 }
@@ -123,14 +136,18 @@ async fn avs_options(avs: &AvsConfig, env: &Env) -> Result<AvsOptions, CliError>
 pub async fn run(args: RunArgs) -> Result<(), CliError> {
     let config = config::read(&args.config)?;
     crate::log(config.node.log.as_deref().unwrap_or("info"));
+    // Before anything is created: a wrong path leaves no half-made data directory behind.
+    let files = config.avss.iter().map(Files::read).collect::<Result<Vec<_>, _>>()?;
+    let stop = signal();
+    tokio::pin!(stop);
     let env = Env::real();
     let mut node = Node::start(env.clone(), node_options(&config.node)).await?;
     let admin = node.admin_addr().map_or("none".to_owned(), |address| address.to_string());
     tracing::info!(raft = node.raft_url(), http = node.http_url(), admin, "listening");
     let mut fatal = node.fatal();
     let starting = async {
-        for avs in &config.avss {
-            let options = avs_options(avs, &env).await?;
+        for (avs, files) in config.avss.iter().zip(files) {
+            let options = avs_options(avs, files, &env).await?;
             let handle = node.add(options).await?;
             let identity = handle.identity();
             tracing::info!(avs = %avs.id, node = %identity.node, cluster = %identity.cluster, "running");
@@ -139,13 +156,13 @@ pub async fn run(args: RunArgs) -> Result<(), CliError> {
     };
     let interrupted = tokio::select! {
         started = starting => { started?; false }
-        () = signal() => true,
+        () = &mut stop => true,
     };
     let ended = if interrupted {
         None
     } else {
         tokio::select! {
-            () = signal() => None,
+            () = &mut stop => None,
             why = fatal.wait_for(Option::is_some) => why.ok().and_then(|why| why.clone()),
         }
     };

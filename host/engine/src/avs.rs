@@ -407,6 +407,14 @@ impl AvsHandle {
         self.read(|state| state.tasks.get(&index).map(TaskStatus::of))
     }
 
+    /// As [`AvsHandle::stop`], and returns when the signing guard is closed: then the data directory may be used again.
+    pub async fn shutdown(&self) {
+        self.stop();
+        let guard = self.context.guard.clone();
+        // A pool that is gone has no call under way.
+        let _ = self.context.io_pool.run(move || guard.close()).await;
+    }
+
     /// Ends the drivers. The group is the caller's to stop.
     pub fn stop(&self) {
         self.context.stop.cancel();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use eigenshift_env::{Env, database};
 use eigenshift_types::{B256, Bytes, NodeId, NodePublicKey, ResponseKey, Service, TaskIndex, frame};
+use parking_lot::RwLock;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
@@ -90,7 +91,7 @@ pub struct Owner {
 /// The guard of one AVS on one node. Cheap to clone. Its calls block for an fsync: they run on a pool.
 #[derive(Clone)]
 pub struct Guard {
-    database: Arc<Database>,
+    database: Arc<RwLock<Option<Database>>>,
     service: Service,
 }
 
@@ -127,7 +128,13 @@ impl Guard {
             }
         }
         write.commit().map_err(storage)?;
-        Ok(Self { database: Arc::new(database), service })
+        Ok(Self { database: Arc::new(RwLock::new(Some(database))), service })
+    }
+
+    /// Waits for the calls under way and closes the file, so that it may be opened again. Later calls of any clone are
+    /// refused with [`GuardError::Closed`].
+    pub fn close(&self) {
+        drop(self.database.write().take());
     }
 
     /// Key of the records: chain id, service manager and task, then the response key, so that a task's records lie
@@ -144,7 +151,8 @@ impl Guard {
     /// # Errors
     /// [`GuardError`]: nothing is known, so nothing may be signed.
     pub fn signed(&self, task: TaskIndex) -> Result<Vec<Signed>, GuardError> {
-        let read = self.database.begin_read().map_err(storage)?;
+        let database = self.database.read();
+        let read = database.as_ref().ok_or(GuardError::Closed)?.begin_read().map_err(storage)?;
         let table = read.open_table(SIGNED).map_err(storage)?;
         let prefix = self.task_prefix(task);
         let mut found = Vec::new();
@@ -164,7 +172,8 @@ impl Guard {
     /// [`GuardError::Equivocation`] when another digest was signed for one of the keys; the others as for reading.
     /// After an error nothing of `responses` may be sent.
     pub fn record(&self, task: TaskIndex, responses: &[Signed]) -> Result<(), GuardError> {
-        let write = self.database.begin_write().map_err(storage)?;
+        let database = self.database.read();
+        let write = database.as_ref().ok_or(GuardError::Closed)?.begin_write().map_err(storage)?;
         {
             let mut table = write.open_table(SIGNED).map_err(storage)?;
             for response in responses {

@@ -7,13 +7,16 @@ use eigenshift_chain::{Chain, registry};
 use eigenshift_types::{Address, B256, BlockRef, OperatorSet};
 use parking_lot::Mutex;
 
+/// The newest, by key.
+type Kept<K, V> = Vec<(K, Arc<V>)>;
+
 const KEPT: usize = 32;
 
 /// Reads operator sets and keeps the newest.
 pub struct Sets {
     chain: Arc<dyn Chain>,
-    by_block: Mutex<Vec<((Address, B256), Arc<OperatorSet>)>>,
-    decoded: Mutex<Vec<(B256, Arc<Operators>)>>,
+    by_block: Mutex<Kept<(Address, B256), OperatorSet>>,
+    decoded: Mutex<Kept<B256, Operators>>,
 }
 
 fn keep<K, V>(kept: &mut Vec<(K, V)>, key: K, value: V) {

@@ -420,6 +420,8 @@ impl Node {
             (group.removed(), replica.halted(), self.stop.clone(), self.env.clone());
         self.env.spawn(async move {
             let was_removed = tokio::select! {
+                // A removal is written down even when the host stops at the same moment.
+                biased;
                 changed = removed.wait_for(|removed| *removed) => if changed.is_err() { return } else { true },
                 changed = halted.wait_for(Option::is_some) => if changed.is_err() { return } else { false },
                 () = stop.cancelled() => return,
@@ -441,7 +443,7 @@ impl Node {
     pub async fn shutdown(self) {
         self.stop.cancel();
         for running in &self.running {
-            running.handle.stop();
+            running.handle.shutdown().await;
             running.group.shutdown().await;
         }
         self.transport.stop();

@@ -320,10 +320,10 @@ impl Inbox {
             Err(ProcessError::Rejected { code, message }) => Err(Rejection::Plugin { code, message }),
             Err(ProcessError::Call(error)) => return Err(Rejection::Unprocessed { code: error.code().to_owned() }),
         };
-        if let Some(door) = self.doors.lock().tasks.get_mut(&spec.index) {
-            if door.places.len() < MEMO {
-                door.places.insert(id, place.clone());
-            }
+        if let Some(door) = self.doors.lock().tasks.get_mut(&spec.index)
+            && door.places.len() < MEMO
+        {
+            door.places.insert(id, place.clone());
         }
         place
     }

@@ -71,11 +71,11 @@ impl Duties {
             let rotation = state.settings.as_ref().map(|settings| settings.rotation);
             (rotation.map(|rotation| rotation.policy), rotation.map(|rotation| rotation.mode), state.checkpoint)
         });
-        if let Some(Policy::IntervalMs(ms)) = policy {
-            if now.saturating_sub(self.rotated) >= Duration::from_millis(ms) {
-                self.rotated = now;
-                commands.push(Command::Rotate);
-            }
+        if let Some(Policy::IntervalMs(ms)) = policy
+            && now.saturating_sub(self.rotated) >= Duration::from_millis(ms)
+        {
+            self.rotated = now;
+            commands.push(Command::Rotate);
         }
         debug_assert!(mode.is_some(), "a leader that is ready has applied the bootstrap or begins it");
         if checkpoint.0 > self.digest {

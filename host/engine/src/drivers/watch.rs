@@ -58,10 +58,11 @@ fn check(context: &Arc<Context>, task: &Task, checked: &mut Checked) {
             context.env.spawn(check_certificate(Arc::clone(context), task.spec.clone(), certificate.clone()));
         }
     }
-    if let Phase::Closed(Outcome::Finalized { tx, block_hash }) = task.phase {
-        if checked.insert((task.spec.index, None)) && task.aggregator != context.identity.node {
-            context.env.spawn(check_receipt(Arc::clone(context), task.spec.index, tx, block_hash));
-        }
+    if let Phase::Closed(Outcome::Finalized { tx, block_hash }) = task.phase
+        && checked.insert((task.spec.index, None))
+        && task.aggregator != context.identity.node
+    {
+        context.env.spawn(check_receipt(Arc::clone(context), task.spec.index, tx, block_hash));
     }
 }
 

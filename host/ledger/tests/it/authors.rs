@@ -780,9 +780,9 @@ fn before_the_bootstrap_nothing_else_is_taken() {
     sim.leader = NodeId(2);
     assert_eq!(outcome(&sim.log_as(0, &bootstrap)), "not-leader");
     sim.leader = NodeId(1);
-    sim.operators.swap(0, 1);
+    let key = std::mem::replace(&mut sim.operators[0].key, eigenshift_types::NodeKey::from_seed(&[77; 32]));
     assert_eq!(outcome(&sim.log_as(0, &bootstrap)), "bad-signature");
-    sim.operators.swap(0, 1);
+    sim.operators[0].key = key;
     let mut bad = settings;
     bad.rotation.policy = Policy::Every(0);
     let bad = sim.bootstrap(bad);

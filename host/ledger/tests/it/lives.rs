@@ -164,7 +164,7 @@ fn a_command_counts_once_and_only_for_its_cluster_and_epoch() {
     let mut stranger = signed;
     stranger.author = NodeId(777);
     assert_eq!(outcome(&sim.append(Payload::Command(stranger.encode().into()))), "unknown-author");
-    assert_eq!(outcome(&sim.append(Payload::Command(b"garbage".to_vec().into()))), "malformed");
+    assert_eq!(outcome(&sim.append(Payload::Command(b"\x01garbage".to_vec().into()))), "malformed");
     // Far ahead, then far behind.
     sim.next_id = 1_000_000;
     sim.log_as(0, &Command::Rotate);

@@ -62,8 +62,11 @@ fn settings_that_make_no_sense_are_named() {
 fn golden_log_entry_and_snapshot() {
     let mut sim = Sim::new(Mode::Leadership);
     let entry = sim.signed(0, &Command::Rotate).encode();
-    assert_eq!(hex::encode(keccak256(&entry)), "ENTRY");
-    assert_eq!(hex::encode(keccak256(sim.machine.snapshot())), "SNAPSHOT");
+    assert_eq!(hex::encode(keccak256(&entry)), "ac74375f334de2a15536ef9eb79acf362aee604b2bbae25e99823be51c75135c");
+    assert_eq!(
+        hex::encode(keccak256(sim.machine.snapshot())),
+        "3b6538e87bc895c390a321436e8a76e5ae61918ac569f4746fafa121a0a67a39"
+    );
 }
 
 #[test]

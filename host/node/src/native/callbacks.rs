@@ -154,7 +154,7 @@ pub struct TaskConsensusCallbacks<T, K, S = SignedTaskResponse<K>> {
 pub(super) struct Bridge<T, K, S> {
     callbacks: TaskConsensusCallbacks<T, K, S>,
     digest: B256,
-    _types: PhantomData<fn() -> (T, K, S)>,
+    _types: PhantomData<(T, K, S)>,
 }
 
 impl<T: Payload, K: Payload, S: SignedResponse<Response = K>> Bridge<T, K, S> {

@@ -209,12 +209,18 @@ impl<T: Payload, K: Payload, S: SignedResponse<Response = K>> TaskConsensusManag
         Ok((handle.leads(), url))
     }
 
-    /// Makes this node ask to lead.
+    /// Has leadership move to the next operator in the ring: the leader hands it over. When nobody leads, this node
+    /// asks the others for their votes.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub async fn trigger_election(&self) -> Result<(), ManagerError> {
-        Ok(self.handle().await?.group().trigger_election().await?)
+        let handle = self.handle().await?;
+        let leader = handle.group().leadership().borrow().leader;
+        match leader {
+            Some(_) => Ok(handle.rotate().await?),
+            None => Ok(handle.group().trigger_election().await?),
+        }
     }
 
     /// Hands a task to all operators, here or through the leader. `key` makes it safe to ask again.

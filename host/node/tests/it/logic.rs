@@ -1,0 +1,119 @@
+//! The AVS of these tests: it answers with what it was asked, when it is let.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use eigenshift_engine::callbacks::Callbacks;
+use eigenshift_engine::signer::TaskSigner;
+use eigenshift_plugin::{AggregateKey, CallError, PeerResponse, ProcessError, Signable, Task};
+use eigenshift_types::{B256, Bytes, ResponseKey, TaskIndex, keccak256};
+use tokio::sync::watch;
+
+/// What a request says to an operator that does not behave.
+pub mod order {
+    pub const PANIC: &[u8] = b"panic";
+    pub const FAIL: &[u8] = b"fail";
+    pub const TRAP: &[u8] = b"trap";
+    pub const LIE: &[u8] = b"lie";
+}
+
+/// One operator's logic, as the test sees it. The logic waits at the gate before it answers.
+#[derive(Clone)]
+pub struct Probe {
+    calls: watch::Sender<u32>,
+    gate: watch::Sender<bool>,
+    obeys: bool,
+}
+
+impl Probe {
+    /// `obeys`: does what [`order`] says, which an honest operator does not.
+    pub fn new(obeys: bool) -> Self {
+        Self { calls: watch::Sender::new(0), gate: watch::Sender::new(true), obeys }
+    }
+
+    pub fn set_gate(&self, open: bool) {
+        self.gate.send_replace(open);
+    }
+
+    /// How often it was asked for an answer.
+    pub fn calls(&self) -> u32 {
+        *self.calls.borrow()
+    }
+
+    pub async fn wait_calls(&self, least: u32) {
+        let mut calls = self.calls.subscribe();
+        calls.wait_for(|calls| *calls >= least).await.unwrap();
+    }
+
+    pub fn callbacks(&self) -> Arc<dyn Callbacks> {
+        Arc::new(self.clone())
+    }
+}
+
+/// `K`: task, 0 for the truth, request.
+pub fn payload(task: TaskIndex, lie: u8, request: &[u8]) -> Bytes {
+    [task.to_be_bytes().as_slice(), &[lie], request].concat().into()
+}
+
+pub fn digest(payload: &Bytes) -> B256 {
+    keccak256(payload)
+}
+
+pub fn key() -> ResponseKey {
+    ResponseKey::new(b"answer".to_vec()).unwrap()
+}
+
+#[async_trait]
+impl Callbacks for Probe {
+    fn bundle_digest(&self) -> B256 {
+        keccak256("echo")
+    }
+
+    fn max_keys(&self) -> usize {
+        1
+    }
+
+    async fn on_task_request(&self, task: &Task) -> Result<Vec<Bytes>, CallError> {
+        self.calls.send_modify(|calls| *calls += 1);
+        self.gate.subscribe().wait_for(|open| *open).await.map_err(|error| CallError::Internal(error.to_string()))?;
+        let order: &[u8] = if self.obeys { &task.request } else { &[] };
+        match order {
+            order::PANIC => panic!("a callback that panics, as the test asked"),
+            order::FAIL => Err(CallError::InvalidTask("as the test asked".to_owned())),
+            order::TRAP => Err(CallError::Trap("as the test asked".to_owned())),
+            order::LIE => Ok(vec![payload(task.index, 1, &task.request)]),
+            _ => Ok(vec![payload(task.index, 0, &task.request)]),
+        }
+    }
+
+    async fn on_submit_task_to_leader(
+        &self,
+        _: &Task,
+        responses: &[Bytes],
+        _: &TaskSigner,
+    ) -> Result<Vec<Signable>, CallError> {
+        let sign = |payload: &Bytes| Signable {
+            key: key(),
+            payload: payload.clone(),
+            digest: digest(payload),
+            extension: Bytes::new(),
+        };
+        Ok(responses.iter().map(sign).collect())
+    }
+
+    async fn on_leader_process_task_response(
+        &self,
+        _: &Task,
+        response: &PeerResponse,
+    ) -> Result<AggregateKey, ProcessError> {
+        let Some((task, _)) = response.payload.split_first_chunk::<4>() else {
+            let message = "an answer begins with the task's number".to_owned();
+            return Err(ProcessError::Rejected { code: "no-answer".to_owned(), message });
+        };
+        Ok(AggregateKey {
+            task_index: TaskIndex::from_be_bytes(*task),
+            key: key(),
+            digest: digest(&response.payload),
+        })
+    }
+}

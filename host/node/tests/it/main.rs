@@ -1,0 +1,18 @@
+//! Whole nodes: real files, real TLS and HTTP on loopback, an embedded chain.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod admin;
+mod cluster;
+mod directory;
+mod faults;
+mod http;
+mod joins;
+mod logic;
+mod responses;
+mod tasks;
