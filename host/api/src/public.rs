@@ -171,7 +171,8 @@ async fn metrics(State(public): State<Public>) -> String {
         line("ledger_members", &label, status.members.len() as u64);
         line("tasks_live", &label, status.live_tasks as u64);
         for ((event, code), count) in avs.counters().all() {
-            // Codes may come from plugins; the host lets through kebab-case only.
+            // Codes may come from the AVS's logic: nothing that could end the label gets through.
+            let code: String = code.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect();
             line("events_total", &format!("{label},event=\"{event}\",code=\"{code}\""), count);
         }
     }

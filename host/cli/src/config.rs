@@ -256,6 +256,9 @@ fn parse(text: &str) -> Result<Config, String> {
         if config.avss.iter().take(index).any(|other| other.id == avs.id) {
             return at("appears twice: give each AVS its own id");
         }
+        if avs.rpc == "embedded" {
+            return at("rpc: the embedded chain lives in one process, `eigenshift demo` runs on it; give a JSON-RPC endpoint");
+        }
         if avs.bootstrap != avs.join.is_empty() {
             return at(
                 "give either bootstrap = true (one node of the cluster) or join = [\"http://...\"] (the others)",
@@ -309,6 +312,7 @@ mod tests {
         }
         for (from, to, expected) in [
             ("bootstrap = true", "bootstrap = false", "give either bootstrap"),
+            ("rpc = \"http://127.0.0.1:8545\"", "rpc = \"embedded\"", "lives in one process"),
             ("thresholds = [67]", "thresholds = [40]", "threshold of 50 or less"),
             ("thresholds = [67]", "thresholds = [67, 67]", "one threshold"),
         ] {

@@ -2,12 +2,16 @@
 //!
 //! A WebAssembly plugin is one implementation ([`crate::wasm::WasmCallbacks`]); native Rust callbacks are another.
 
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+
 use async_trait::async_trait;
 use eigenshift_plugin::{
-    AggregateKey, CallError, Decision, EventFilter, PeerResponse, Plan, ProcessError, Signable, SubmissionCertificate,
-    Task, Trigger,
+    AggregateKey, CallError, Candidate, Decision, EventFilter, PeerResponse, Plan, ProcessError, Signable,
+    SubmissionCertificate, Task, Trigger,
 };
-use eigenshift_types::{Address, B256, BlockRef, Bytes};
+use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId};
+use futures::FutureExt;
 
 use crate::signer::TaskSigner;
 
@@ -63,6 +67,11 @@ pub trait Callbacks: Send + Sync + 'static {
         self.submission().is_some()
     }
 
+    /// The AVS's own order of duty, if it has one.
+    fn rotation(&self) -> Option<&dyn Rotation> {
+        None
+    }
+
     /// The part that knows the operators, if there is one; else the registry contract is asked.
     fn directory(&self) -> Option<&dyn OperatorDirectory> {
         None
@@ -107,6 +116,16 @@ pub trait TaskSubmission: Send + Sync {
     async fn is_answered(&self, task: &Task, block: BlockRef) -> Result<bool, CallError>;
 }
 
+/// Says who is next on duty.
+#[async_trait]
+pub trait Rotation: Send + Sync {
+    /// Position in `candidates` (never empty) of the next on duty. Pure: every node comes to the same.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    async fn next(&self, candidates: &[Candidate], last: Option<OperatorId>, seed: B256) -> Result<usize, CallError>;
+}
+
 /// Knows the operators.
 #[async_trait]
 pub trait OperatorDirectory: Send + Sync {
@@ -121,4 +140,12 @@ pub trait OperatorDirectory: Send + Sync {
     /// # Errors
     /// [`CallError`].
     async fn fetch_operator_url(&self, block: BlockRef, operator: Address) -> Result<Option<String>, CallError>;
+}
+
+/// Awaits a callback. A panic of native logic is what a trap is for a plugin: this call fails, nothing else.
+///
+/// Unwinding is safe to go on from: what the logic shares between calls is its own, and its locks tell it of the panic.
+pub(crate) async fn caught<T, E: From<CallError>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let panicked = |_| Err(E::from(CallError::Trap("the logic panicked".to_owned())));
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(panicked)
 }

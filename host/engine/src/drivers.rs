@@ -7,6 +7,7 @@ pub(crate) mod aggregate;
 pub(crate) mod inbox;
 pub(crate) mod lead;
 pub(crate) mod members;
+pub(crate) mod order;
 pub(crate) mod outbox;
 pub(crate) mod plan;
 pub(crate) mod respond;

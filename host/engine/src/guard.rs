@@ -34,7 +34,7 @@ pub enum GuardError {
     Corrupt(#[from] frame::FrameError),
     /// The file belongs to another node.
     #[error(
-        "the signing guard belongs to node {found}, this is node {expected}: a data directory is never copied; rejoin with an empty one"
+        "the signing guard belongs to node {found} with its key, this is node {expected}, or its node.key is another one: a data directory is never copied or mixed; rejoin with an empty one"
     )]
     OtherNode {
         /// Whom it belongs to.

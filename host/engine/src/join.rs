@@ -174,7 +174,9 @@ impl Joins {
         for url in [&join.raft_url, &join.http_url] {
             let parsed: Option<Uri> = url.parse().ok();
             let usable = parsed.is_some_and(|uri| {
-                matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() && uri.port_u16().is_some()
+                matches!(uri.scheme_str(), Some("http" | "https"))
+                    && uri.host().is_some_and(|host| !host.is_empty())
+                    && uri.port_u16().is_some()
             });
             if !usable || url.len() > 256 {
                 return Err(JoinError::BadUrl(url.chars().take(256).collect()));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use eigenshift_plugin::{CallError, PeerResponse, ProcessError, Signable, Task};
 use eigenshift_types::Bytes;
 
+use crate::callbacks::caught;
 use crate::context::Context;
 use crate::guard::{GuardError, Signed};
 
@@ -96,7 +97,7 @@ impl TaskSigner {
             payload: response.payload.clone(),
             extension: response.extension.clone(),
         };
-        let place = self.context.callbacks.on_leader_process_task_response(&self.task, &own).await;
+        let place = caught(self.context.callbacks.on_leader_process_task_response(&self.task, &own)).await;
         let place = place.map_err(|error| match error {
             ProcessError::Call(error) => SignError::Call(error),
             ProcessError::Rejected { code, message } => SignError::Rejected { code, message },

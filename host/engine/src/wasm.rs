@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use eigenshift_chain::{Chain, Error, LogFilter};
 use eigenshift_plugin::{
-    AggregateKey, CallError, ChainReadError, ChainReader, Decision, EventFilter, EventLog, Header, PeerResponse, Plan,
-    Plugin, ProcessError, Signable, SubmissionCertificate, Task, Trigger,
+    AggregateKey, CallError, Candidate, ChainReadError, ChainReader, Decision, EventFilter, EventLog, Header,
+    PeerResponse, Plan, Plugin, ProcessError, Signable, SubmissionCertificate, Task, Trigger,
 };
-use eigenshift_types::{Address, B256, BlockRef, Bytes, Service};
+use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, Service};
 
-use crate::callbacks::{Callbacks, OperatorDirectory, TaskSource, TaskSubmission};
+use crate::callbacks::{Callbacks, OperatorDirectory, Rotation, TaskSource, TaskSubmission};
 use crate::signer::TaskSigner;
 
 /// A plugin with what its calls need: the AVS and its chain.
@@ -67,6 +67,10 @@ impl Callbacks for WasmCallbacks {
         self.plugin.has_task_submission().then_some(self)
     }
 
+    fn rotation(&self) -> Option<&dyn Rotation> {
+        self.plugin.has_rotation().then_some(self)
+    }
+
     fn directory(&self) -> Option<&dyn OperatorDirectory> {
         self.plugin.has_operator_directory().then_some(self)
     }
@@ -97,6 +101,13 @@ impl TaskSubmission for WasmCallbacks {
 
     async fn is_answered(&self, task: &Task, block: BlockRef) -> Result<bool, CallError> {
         self.plugin.is_answered(task, block, Arc::clone(&self.reader)).await
+    }
+}
+
+#[async_trait]
+impl Rotation for WasmCallbacks {
+    async fn next(&self, candidates: &[Candidate], last: Option<OperatorId>, seed: B256) -> Result<usize, CallError> {
+        self.plugin.next(candidates, last, seed).await
     }
 }
 

@@ -15,7 +15,7 @@ use crate::command::{Command, SignedCommand};
 use crate::machine::{Cache, Entry, Halt, Payload};
 use crate::reply::{Accepted, Refusal, Reply};
 use crate::rotation;
-use crate::settings::{Mode, Settings};
+use crate::settings::{Mode, Order, Settings};
 use crate::state::{Cluster, State};
 use crate::window::Seen;
 
@@ -103,6 +103,7 @@ fn command_reply(state: &mut State, cache: &mut Cache, context: Context, command
         Command::Down { node } => members::down(state, context, node),
         Command::Up { node } => members::up(state, context, node),
         Command::Rotate => members::rotate(state, context),
+        Command::Turn { seed, operator } => members::turn(state, context, seed, operator),
         Command::Complaint { term, kind, task, evidence } => {
             members::complain(state, context, (term, kind, task), evidence)
         }
@@ -158,6 +159,7 @@ fn leader_changed(state: &mut State) {
         return;
     }
     state.rotation.due = None;
+    state.rotation.undecided = None;
     state.rotation.tasks = 0;
     if let Some(operator) = operator_of(state, state.leader) {
         state.rotation.last = Some(operator);
@@ -176,6 +178,11 @@ fn mark_due(state: &mut State, seed: alloy_primitives::B256, after: Option<eigen
     let policy = settings.rotation;
     if policy.mode == Mode::Assignment {
         state.rotation.advance = true;
+        return;
+    }
+    if policy.order == Order::Plugin {
+        state.rotation.due = None;
+        state.rotation.undecided = Some(seed);
         return;
     }
     let Some(set) = state.latest_set.and_then(|digest| state.sets.get(&digest)) else { return };

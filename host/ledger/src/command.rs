@@ -2,8 +2,8 @@
 
 use alloy_primitives::{Address, B256, Bytes};
 use eigenshift_types::{
-    BlockRef, Certificate, ClusterId, CommandId, Epoch, NodeId, NodeKey, NodePublicKey, NodeSignature, OperatorSet,
-    Outcome, Service, SignedJoin, TaskIndex, TaskSpec, frame,
+    BlockRef, Certificate, ClusterId, CommandId, Epoch, NodeId, NodeKey, NodePublicKey, NodeSignature, OperatorId,
+    OperatorSet, Outcome, Service, SignedJoin, TaskIndex, TaskSpec, frame,
 };
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +107,13 @@ pub enum Command {
         /// Who.
         node: NodeId,
     },
+    /// Where the plugin's own order sends the duty.
+    Turn {
+        /// The seed of the undecided move.
+        seed: B256,
+        /// Who is next.
+        operator: OperatorId,
+    },
     /// The duty is to move on: asked for by an administrator, or an interval is over.
     Rotate,
     /// Something is wrong with the leader or with what was logged.
@@ -205,6 +212,8 @@ pub enum ComplaintKind {
     Receipt,
     /// An expiry block is not on the author's chain.
     Expiry,
+    /// The plugin's own order sends the duty elsewhere.
+    Rotation,
 }
 
 /// A command as it is logged: with author, id and the author's signature.

@@ -136,6 +136,8 @@ refusals! {
     InvalidBundle { why: &'static str } = "invalid-bundle", "{why}";
     /// Too long.
     TooLarge { what: &'static str } = "too-large", "{what} is too large";
+    /// Rotation rules.
+    InvalidTurn { why: &'static str } = "invalid-turn", "{why}";
     /// Complaint rules.
     InvalidComplaint { why: &'static str } = "invalid-complaint", "{why}";
 }

@@ -18,6 +18,33 @@ pub struct Rotation {
     pub due: Option<NodeId>,
     /// Under assignment: the duty moves before the next task.
     pub advance: bool,
+    /// Under the plugin's own order: the duty is to move, and the leader has yet to log where the plugin sends it.
+    pub undecided: Option<B256>,
+    /// The newest such choice, with what it was made from, so that members can make it again.
+    pub choice: Option<Choice>,
+}
+
+impl Rotation {
+    /// Whether the duty is about to move: no task begins meanwhile.
+    #[must_use]
+    pub const fn is_moving(&self) -> bool {
+        self.due.is_some() || self.undecided.is_some()
+    }
+}
+
+/// A choice of the plugin's own order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Who could be chosen, ascending.
+    pub candidates: Vec<OperatorId>,
+    /// Digest of the operator set that their stakes are from.
+    pub set_digest: B256,
+    /// Who had the duty.
+    pub last: Option<OperatorId>,
+    /// A block hash.
+    pub seed: B256,
+    /// Who was chosen, says the leader.
+    pub chosen: OperatorId,
 }
 
 /// A member that may have the duty.
@@ -48,7 +75,8 @@ pub fn ring(state: &State, set: &OperatorSet, mode: Mode) -> Vec<Candidate> {
     ring
 }
 
-/// Who of the ring is next after `last`; none if the ring is empty. `seed` is a block hash.
+/// Who of the ring is next after `last`; none if the ring is empty. `seed` is a block hash. The plugin's own order is not
+/// known here: round-robin stands in for it where nobody can be asked.
 #[must_use]
 pub fn next(ring: &[Candidate], last: Option<OperatorId>, order: Order, seed: B256) -> Option<Candidate> {
     let after = |last: OperatorId| ring.iter().find(|candidate| candidate.operator > last).or(ring.first()).copied();
@@ -59,8 +87,8 @@ pub fn next(ring: &[Candidate], last: Option<OperatorId>, order: Order, seed: B2
         (hash % U256::from(bound.max(1))).to::<u128>()
     };
     match (order, last) {
-        (Order::RoundRobin, None) => ring.first().copied(),
-        (Order::RoundRobin, Some(last)) => after(last),
+        (Order::RoundRobin | Order::Plugin, None) => ring.first().copied(),
+        (Order::RoundRobin | Order::Plugin, Some(last)) => after(last),
         (Order::BlockHash, _) => {
             // Not the same one twice running, when there is another.
             let others: Vec<_> =

@@ -38,6 +38,8 @@ pub enum Order {
     BlockHash,
     /// Drawn by the task's reference block hash, weighted by stake.
     Stake,
+    /// As the AVS's own logic says, which every member can run again.
+    Plugin,
 }
 
 /// Policy, mode and order.
@@ -141,7 +143,8 @@ impl Settings {
         let ascending = self.quorums.numbers.is_sorted_by(|a, b| a < b);
         let thresholds = &self.quorums.thresholds;
         let minority = thresholds.iter().any(|threshold| *threshold <= 50) && !self.allow_minority_thresholds;
-        let rules: [(bool, &'static str); 16] = [
+        let own_order = self.rotation.order == Order::Plugin;
+        let rules: [(bool, &'static str); 17] = [
             (self.ledger_version == LEDGER_VERSION, "ledger-version is not the one this software writes"),
             (
                 !self.quorums.numbers.is_empty() && self.quorums.numbers.len() <= 16 && ascending,
@@ -170,6 +173,10 @@ impl Settings {
             (
                 self.rotation.mode == Mode::Assignment || self.max_open_tasks == 1,
                 "rotation by leadership has one open task at a time",
+            ),
+            (
+                self.rotation.mode == Mode::Leadership || !own_order,
+                "the plugin's own order needs rotation by leadership",
             ),
             (
                 self.max_request_bytes <= 256 * 1024 && self.max_response_bytes <= 64 * 1024,

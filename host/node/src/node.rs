@@ -416,14 +416,15 @@ impl Node {
 
     /// Ends the AVS here when the cluster removed this node, or when going on would be guessing.
     fn watch(&self, directory: PathBuf, record: Record, handle: AvsHandle, group: Group, replica: &Replica) {
-        let (mut removed, mut halted, stop, env) =
-            (group.removed(), replica.halted(), self.stop.clone(), self.env.clone());
+        let (mut removed, mut halted, mut stopped) = (group.removed(), replica.halted(), group.stopped());
+        let (stop, env) = (self.stop.clone(), self.env.clone());
         self.env.spawn(async move {
             let was_removed = tokio::select! {
                 // A removal is written down even when the host stops at the same moment.
                 biased;
                 changed = removed.wait_for(|removed| *removed) => if changed.is_err() { return } else { true },
                 changed = halted.wait_for(Option::is_some) => if changed.is_err() { return } else { false },
+                changed = stopped.wait_for(Option::is_some) => if changed.is_err() { return } else { false },
                 () = stop.cancelled() => return,
             };
             handle.stop();
@@ -435,6 +436,8 @@ impl Node {
                 }
             } else if let Some(halt) = halted.borrow().as_ref() {
                 tracing::error!(avs = %record.service.avs, "{halt}");
+            } else if let Some(why) = stopped.borrow().as_ref() {
+                tracing::error!(avs = %record.service.avs, "the group stopped on this node: {why}");
             }
         });
     }

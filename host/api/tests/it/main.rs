@@ -106,7 +106,9 @@ async fn nothing_of_the_admin_listener_answers_without_the_token() {
     let right = format!("Bearer {TOKEN}");
     let (short, lower) = (&right[..right.len() - 1], right.replace("Bearer", "bearer"));
     for (method, path) in [("GET", "/v1/avs"), ("POST", "/v1/avs/a/tasks"), ("GET", "/nowhere"), ("PUT", "/v1/avs")] {
-        for headers in [&[][..], &[(auth, "")], &[(auth, "Bearer ")], &[(auth, TOKEN)], &[(auth, short)], &[(auth, &*lower)]] {
+        for headers in
+            [&[][..], &[(auth, "")], &[(auth, "Bearer ")], &[(auth, TOKEN)], &[(auth, short)], &[(auth, &*lower)]]
+        {
             let found = refusal(admin_router(), method, path, headers).await;
             assert_eq!(found, refused(401, "unauthorized"), "{method} {path} {headers:?}");
         }

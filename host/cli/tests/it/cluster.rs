@@ -73,6 +73,15 @@ impl Cluster {
         leader
     }
 
+    /// Kills the process that leads, whatever it is doing.
+    async fn kill_leader(&mut self) -> usize {
+        let observer = self.somebody();
+        let leader = self.place.until("somebody leads", async || self.place.status(observer).await?.leader).await;
+        let leader = self.numbers[&leader];
+        self.operators.remove(&leader).unwrap().kill();
+        leader
+    }
+
     /// Starts a killed operator again, with the same configuration and data, and waits until it has what the others had.
     async fn restart(&mut self, number: usize) {
         let before = self.place.status(self.somebody()).await.unwrap();
@@ -85,6 +94,24 @@ impl Cluster {
             members.iter().map(|member| (member.node, member.voter)).collect()
         };
         assert_eq!(members(&status.members), members(&before.members), "its return changed the membership");
+    }
+
+    /// Every accepted request is one task, finalized once, in every running operator's ledger and on chain.
+    async fn check(&self) {
+        let tasks = self.all_ended(self.somebody()).await;
+        for task in &tasks {
+            assert!(matches!(task.outcome, Some(Outcome::Finalized { .. })), "{task:?}");
+            assert_eq!((task.phase.as_str(), task.disputed), ("finalized", false), "{task:?}");
+        }
+        let outcomes = |tasks: &[TaskStatus]| -> BTreeMap<u32, Option<Outcome>> {
+            tasks.iter().map(|task| (task.index, task.outcome.clone())).collect()
+        };
+        for number in self.operators.keys().copied() {
+            assert_eq!(outcomes(&self.all_ended(number).await), outcomes(&tasks), "operator {number}");
+        }
+        let once: BTreeMap<u32, usize> = tasks.iter().map(|task| (task.index, 1)).collect();
+        assert_eq!(tasks.len(), self.asked, "one task per accepted request");
+        assert_eq!(self.place.answers_on_chain().await, once, "one answer on chain per task");
     }
 }
 
@@ -120,25 +147,27 @@ async fn four_processes_lose_no_task_and_finalize_none_twice_when_leaders_are_ki
     cluster.restart(killed).await;
     step("it is back");
 
-    let tasks = cluster.all_ended(1).await;
-    for task in &tasks {
-        assert!(matches!(task.outcome, Some(Outcome::Finalized { .. })), "{task:?}");
-        assert_eq!((task.phase.as_str(), task.disputed), ("finalized", false), "{task:?}");
-    }
-    let outcomes = |tasks: &[TaskStatus]| -> BTreeMap<u32, Option<Outcome>> {
-        tasks.iter().map(|task| (task.index, task.outcome.clone())).collect()
-    };
-    for number in 2..=OPERATORS {
-        assert_eq!(outcomes(&cluster.all_ended(number).await), outcomes(&tasks), "operator {number}");
-    }
-    let once: BTreeMap<u32, usize> = tasks.iter().map(|task| (task.index, 1)).collect();
-    assert_eq!(tasks.len(), cluster.asked, "one task per accepted request");
-    assert_eq!(cluster.place.answers_on_chain().await, once, "one answer on chain per task");
-
+    cluster.check().await;
     for operator in cluster.operators.values_mut() {
         assert_eq!(operator.stop(), Some(0), "operator {} at SIGTERM", operator.number);
     }
     step("all have ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_announced_by_a_leader_that_dies_still_becomes_one_task() {
+    let _alone = alone();
+    let mut cluster = Cluster::start().await;
+    cluster.ask().await;
+    // The transaction that creates the task on chain is in the log; its block comes only within a second.
+    let killed = cluster.kill_leader().await;
+    let survivor = cluster.somebody();
+    cluster.all_ended(survivor).await;
+    cluster.check().await;
+    cluster.restart(killed).await;
+    cluster.ask().await;
+    cluster.all_ended(killed).await;
+    cluster.check().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,6 +190,22 @@ async fn a_data_directory_has_one_process_at_a_time() {
     for words in [&["status"][..], &["task", "send", "EUR/USD"]] {
         let said = place.command(1, words).refused();
         assert!(said.contains("is the node running"), "{said}");
+    }
+    // Without its guard, or with a damaged identity, the node would not know what it has signed, or who it is.
+    let avs = place.data(1).join("avs/price-oracle");
+    for (name, damaged) in [("identity", Some("garbage")), ("guard.redb", Some("garbage")), ("guard.redb", None)] {
+        let (file, aside) = (avs.join(name), avs.join("aside"));
+        std::fs::rename(&file, &aside).unwrap();
+        if let Some(bytes) = damaged {
+            std::fs::write(&file, bytes).unwrap();
+        }
+        let said = place.command(1, &["run"]);
+        assert!(
+            said.code == Some(1) && said.err.lines().last().unwrap().contains(name.split('.').next().unwrap()),
+            "{said:#?}"
+        );
+        assert_eq!(std::fs::read_to_string(&file).ok().as_deref(), damaged, "{name} was overwritten");
+        std::fs::rename(&aside, &file).unwrap();
     }
     // Nothing in the directory was overwritten: the same node of the same cluster comes back.
     let _again = place.start(1);

@@ -93,6 +93,24 @@ fn a_secret_never_shows_in_what_is_said_about_its_file() {
 }
 
 #[test]
+fn a_corrupt_data_directory_stops_the_node_and_is_not_overwritten() {
+    let cases = [
+        ("node.key", "garbage", "node.key"),
+        ("raft/raft.redb", "garbage", "the Raft store cannot be used"),
+        ("admin.token", "short", "admin.token"),
+    ];
+    for (name, bytes, expected) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("data/operator-1").join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, bytes).unwrap();
+        let said = with(folder.path(), &config(), &["run"]).refused();
+        assert!(said.contains(expected), "{name}: {said}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), bytes, "{name} was overwritten");
+    }
+}
+
+#[test]
 fn questions_to_nobody_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let good = config();

@@ -36,7 +36,8 @@ fn assert_good(out: &str, tasks: usize) {
 /// The lines of tasks: number, feed, price on chain, recorded price.
 fn tasks(out: &str) -> Vec<(usize, String, String, String)> {
     let fields = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let tasks = fields.filter(|fields| fields.get(2) == Some(&"operator"));
+    let number = |fields: &[&str]| fields.first().is_some_and(|first| first.parse::<usize>().is_ok());
+    let tasks = fields.filter(|fields| number(fields) && fields.get(2) == Some(&"operator"));
     tasks
         .map(|fields| {
             let [.., on_chain, recorded] = fields.as_slice() else { panic!("{fields:?}") };

@@ -40,10 +40,15 @@ pub fn anvil_program() -> PathBuf {
 }
 
 /// Held by every test that starts a cluster: several at once on a small machine would miss each other's heartbeats.
-pub fn alone() -> MutexGuard<'static, ()> {
+pub struct Alone {
+    _guard: MutexGuard<'static, ()>,
+}
+
+/// Waits until no other test runs a cluster.
+pub fn alone() -> Alone {
     static CLUSTER: Mutex<()> = Mutex::new(());
     // A test that failed has left nothing behind that the next one meets.
-    CLUSTER.lock().unwrap_or_else(PoisonError::into_inner)
+    Alone { _guard: CLUSTER.lock().unwrap_or_else(PoisonError::into_inner) }
 }
 
 /// A free loopback port, below those the system gives to outgoing connections: a node can come back to it.

@@ -14,6 +14,7 @@ use eigenshift_types::{
 };
 use parking_lot::Mutex;
 
+use crate::callbacks::caught;
 use crate::context::Context;
 use crate::drivers::outbox::Ack;
 
@@ -32,9 +33,6 @@ pub enum Rejection {
     /// Too many from this operator.
     #[error("node {0} sends more than is taken from one operator; wait a moment")]
     TooMany(NodeId),
-    /// The task is unknown.
-    #[error("task {0} is not known here")]
-    UnknownTask(TaskIndex),
     /// The task has ended.
     #[error("task {0} has ended")]
     TaskEnded(TaskIndex),
@@ -93,7 +91,6 @@ impl Rejection {
             Self::NotAMember(_) => "not-a-member",
             Self::BadEnvelope(_) => "bad-envelope",
             Self::TooMany(_) => "too-many-responses",
-            Self::UnknownTask(_) => "unknown-task",
             Self::TaskEnded(_) => "task-ended",
             Self::NotAggregator { .. } => "not-aggregator",
             Self::NotInOperatorSet => "not-in-operator-set",
@@ -109,7 +106,6 @@ impl Rejection {
     pub const fn status(&self) -> u16 {
         match self {
             Self::NotAMember(_) | Self::BadEnvelope(_) | Self::NotInOperatorSet => 403,
-            Self::UnknownTask(_) => 404,
             Self::WrongCluster | Self::NotAggregator { .. } => 409,
             Self::TaskEnded(_) => 410,
             Self::Plugin { .. } | Self::WrongDigest { .. } | Self::Share { .. } => 422,
@@ -315,7 +311,7 @@ impl Inbox {
             extension: envelope.extension.clone(),
         };
         let task = self.context.task(spec);
-        let place = match self.context.callbacks.on_leader_process_task_response(&task, &response).await {
+        let place = match caught(self.context.callbacks.on_leader_process_task_response(&task, &response)).await {
             Ok(place) => Ok(place),
             Err(ProcessError::Rejected { code, message }) => Err(Rejection::Plugin { code, message }),
             Err(ProcessError::Call(error)) => return Err(Rejection::Unprocessed { code: error.code().to_owned() }),

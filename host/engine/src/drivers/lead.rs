@@ -7,19 +7,20 @@ use std::time::Duration;
 use eigenshift_consensus::HandOverError;
 use eigenshift_ledger::command::Command;
 use eigenshift_ledger::rotation;
-use eigenshift_ledger::settings::{Expiry, Mode, Policy};
+use eigenshift_ledger::settings::{Expiry, Mode, Order, Policy};
 use eigenshift_ledger::{Phase, State};
-use eigenshift_types::{BlockRef, NodeId, Outcome, TaskIndex};
+use eigenshift_types::{BlockRef, NodeId, OperatorId, Outcome, TaskIndex};
 
 use crate::context::Context;
+use crate::drivers::order;
 
 /// Failed hand-overs to one member before it is marked down.
 const TRIES: u32 = 3;
 
 /// What the leader remembers; forgotten with leadership.
 struct Duties {
-    /// Monotonic time since which this node leads.
-    since: Duration,
+    /// Monotonic time since which this node leads and the member is one.
+    known: BTreeMap<NodeId, Duration>,
     /// Monotonic time at which the leader first saw each live task.
     seen: BTreeMap<TaskIndex, Duration>,
     /// Failed hand-overs.
@@ -32,7 +33,7 @@ struct Duties {
 
 impl Duties {
     fn new(now: Duration) -> Self {
-        Self { since: now, seen: BTreeMap::new(), failed: BTreeMap::new(), rotated: now, digest: 0 }
+        Self { known: BTreeMap::new(), seen: BTreeMap::new(), failed: BTreeMap::new(), rotated: now, digest: 0 }
     }
 }
 
@@ -57,6 +58,7 @@ pub(crate) async fn run(context: Arc<Context>) {
                 tracing::debug!(avs = %context.service.avs, ?command, "not logged: {error}");
             }
         }
+        decide(&context).await;
         duties.hand_over(&context).await;
     }
 }
@@ -67,17 +69,15 @@ impl Duties {
         let mut commands = self.marks(context, now);
         commands.extend(context.ledger.read(|state| reassignments(state, context.identity.node)));
         commands.extend(self.expiries(context, now).await);
-        let (policy, mode, checkpoint) = context.ledger.read(|state| {
-            let rotation = state.settings.as_ref().map(|settings| settings.rotation);
-            (rotation.map(|rotation| rotation.policy), rotation.map(|rotation| rotation.mode), state.checkpoint)
-        });
+        let (policy, checkpoint) = context
+            .ledger
+            .read(|state| (state.settings.as_ref().map(|settings| settings.rotation.policy), state.checkpoint));
         if let Some(Policy::IntervalMs(ms)) = policy
             && now.saturating_sub(self.rotated) >= Duration::from_millis(ms)
         {
             self.rotated = now;
             commands.push(Command::Rotate);
         }
-        debug_assert!(mode.is_some(), "a leader that is ready has applied the bootstrap or begins it");
         if checkpoint.0 > self.digest {
             self.digest = checkpoint.0;
             commands.push(Command::StateDigest { index: checkpoint.0, digest: checkpoint.1 });
@@ -86,17 +86,22 @@ impl Duties {
     }
 
     /// Members that do not answer any more, or again.
-    fn marks(&self, context: &Context, now: Duration) -> Vec<Command> {
+    fn marks(&mut self, context: &Context, now: Duration) -> Vec<Command> {
         let health = context.group.health();
-        let leading = now.saturating_sub(self.since);
         let down_after = context.patience.down_after;
+        let known = &mut self.known;
         context.ledger.read(|state| {
+            known.retain(|node, _| state.members.contains_key(node));
+            for node in state.members.keys() {
+                known.entry(*node).or_insert(now);
+            }
             let mark = |(node, member): (&NodeId, &eigenshift_ledger::Member)| {
                 if *node == context.identity.node {
                     return member.down.then_some(Command::Up { node: *node });
                 }
-                // One that never answered this leader is silent for as long as it leads.
-                let silent = health.members.get(node).and_then(|peer| peer.silent_for).unwrap_or(leading);
+                // One that never answered this leader is silent for as long as it could have.
+                let known = now.saturating_sub(known.get(node).copied().unwrap_or(now));
+                let silent = health.members.get(node).and_then(|peer| peer.silent_for).unwrap_or(known);
                 if silent >= down_after {
                     (!member.down).then_some(Command::Down { node: *node })
                 } else {
@@ -171,6 +176,36 @@ impl Duties {
                 }
             }
         }
+    }
+}
+
+/// Logs where the AVS's own order sends the duty, when that is undecided. Logic without an order of its own goes round.
+async fn decide(context: &Context) {
+    let open = context.ledger.read(|state| {
+        let seed = state.rotation.undecided?;
+        let digest = state.latest_set?;
+        let set = state.sets.get(&digest)?;
+        let ring = rotation::ring(state, set, Mode::Leadership);
+        let leader = state.members.get(&state.leader).and_then(|member| set.by_address(member.operator()));
+        let last = leader.map(|record| record.id);
+        let fallback = rotation::next(&ring, last, Order::RoundRobin, seed)?.operator;
+        let operators: Vec<OperatorId> = ring.iter().map(|candidate| candidate.operator).collect();
+        Some((seed, last, fallback, order::candidates(&operators, set)))
+    });
+    let Some((seed, last, fallback, candidates)) = open else { return };
+    let operator = match context.callbacks.rotation() {
+        None => fallback,
+        Some(rotation) => match rotation.next(&candidates, last, seed).await {
+            Ok(at) => candidates.get(at).map_or(fallback, |candidate| candidate.operator_id),
+            Err(error) => {
+                context.counters.count("rotation", error.code());
+                tracing::warn!(avs = %context.service.avs, "the plugin names nobody for the duty: {error}");
+                return;
+            }
+        },
+    };
+    if let Err(error) = context.ledger.propose(&Command::Turn { seed, operator }).await {
+        tracing::debug!(avs = %context.service.avs, "the turn was not logged: {error}");
     }
 }
 

@@ -9,6 +9,7 @@ use eigenshift_plugin::CallError;
 use eigenshift_types::{OperatorSet, TaskIndex};
 use tokio::sync::watch;
 
+use crate::callbacks::caught;
 use crate::context::{Backoff, Context};
 use crate::drivers::inbox::Inbox;
 use crate::drivers::outbox::{self, Destination};
@@ -168,9 +169,9 @@ fn call_failed(error: CallError) -> NoAnswer {
 async fn ask(context: &Arc<Context>, task: &Task) -> Result<Vec<Signed>, NoAnswer> {
     let view = context.task(&task.spec);
     let signer = TaskSigner::new(Arc::clone(context), view.clone());
-    let responses = context.callbacks.on_task_request(&view).await.map_err(call_failed)?;
-    let signables =
-        context.callbacks.on_submit_task_to_leader(&view, &responses, &signer).await.map_err(call_failed)?;
+    let responses = caught(context.callbacks.on_task_request(&view)).await.map_err(call_failed)?;
+    let submitting = context.callbacks.on_submit_task_to_leader(&view, &responses, &signer);
+    let signables = caught(submitting).await.map_err(call_failed)?;
     signer.sign_all(signables).await.map_err(|error| match error {
         SignError::Call(error) => call_failed(error),
         error => NoAnswer::Final(error.to_string()),

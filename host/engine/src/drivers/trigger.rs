@@ -105,7 +105,7 @@ pub struct Triggers {
 
 fn has_room(state: &State) -> bool {
     let most = state.settings.as_ref().map_or(0, |settings| settings.max_open_tasks as usize);
-    state.rotation.due.is_none() && state.live_tasks().count() < most
+    !state.rotation.is_moving() && state.live_tasks().count() < most
 }
 
 impl Triggers {

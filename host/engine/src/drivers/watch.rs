@@ -1,18 +1,20 @@
 //! Checks what others had logged: at every member.
 //!
 //! The ledger verifies signatures; only a member can say whether a certificate's payload gives its key and digest, and
-//! whether a receipt is on its own chain. What is wrong becomes a complaint in the ledger.
+//! whether a receipt is on its own chain, and whether the plugin's own order sends the duty where the leader says. What is wrong becomes a complaint in the ledger.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use eigenshift_chain::Receipt;
 use eigenshift_ledger::command::{Command, ComplaintKind};
+use eigenshift_ledger::rotation::Choice;
 use eigenshift_ledger::{Phase, Task};
 use eigenshift_plugin::{PeerResponse, ProcessError};
-use eigenshift_types::{B256, Certificate, OperatorId, Outcome, ResponseKey, TaskIndex, TaskSpec};
+use eigenshift_types::{B256, Certificate, OperatorId, OperatorSet, Outcome, ResponseKey, TaskIndex, TaskSpec};
 
 use crate::context::{Backoff, Context};
+use crate::drivers::order;
 
 /// How often a receipt that is not there is looked for before a complaint: this node's chain access may lag.
 const RECEIPT_TRIES: u32 = 8;
@@ -23,6 +25,7 @@ pub(crate) async fn run(context: Arc<Context>) {
     let mut changes = context.ledger.changes();
     // What was there before this process started was checked by the one before.
     let mut checked: Checked = context.ledger.read(|state| state.tasks.values().flat_map(subjects).collect());
+    let mut turn: Option<B256> = context.ledger.read(|state| state.rotation.choice.as_ref().map(|choice| choice.seed));
     loop {
         let (fresh, known) = context.ledger.read(|state| {
             let fresh: Vec<Task> = state
@@ -36,6 +39,17 @@ pub(crate) async fn run(context: Arc<Context>) {
         checked.retain(|(index, _)| known.contains(index));
         for task in fresh {
             check(&context, &task, &mut checked);
+        }
+        let choice = context.ledger.read(|state| {
+            let choice = state.rotation.choice.clone().filter(|choice| Some(choice.seed) != turn)?;
+            let set = state.sets.get(&choice.set_digest).cloned();
+            (state.leader != context.identity.node).then_some((choice, set))
+        });
+        if let Some((choice, set)) = choice {
+            turn = Some(choice.seed);
+            if let Some(set) = set {
+                context.env.spawn(check_turn(Arc::clone(&context), choice, set));
+            }
         }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
@@ -91,7 +105,7 @@ async fn check_certificate(context: Arc<Context>, spec: TaskSpec, certificate: C
         // This node could not say.
         Err(ProcessError::Call(_)) => return,
     };
-    complain(&context, ComplaintKind::Certificate, spec.index, problem).await;
+    complain(&context, ComplaintKind::Certificate, Some(spec.index), problem).await;
 }
 
 async fn check_receipt(context: Arc<Context>, index: TaskIndex, tx: B256, block_hash: B256) {
@@ -106,15 +120,24 @@ async fn check_receipt(context: Arc<Context>, index: TaskIndex, tx: B256, block_
         }
     }
     let problem = format!("transaction {tx} has no such receipt in block {block_hash}");
-    complain(&context, ComplaintKind::Receipt, index, problem).await;
+    complain(&context, ComplaintKind::Receipt, Some(index), problem).await;
 }
 
-async fn complain(context: &Context, kind: ComplaintKind, index: TaskIndex, evidence: String) {
+async fn check_turn(context: Arc<Context>, choice: Choice, set: OperatorSet) {
+    let Some(rotation) = context.callbacks.rotation() else { return };
+    // A node that could not ask says nothing.
+    if let Ok(false) = order::agrees(rotation, &choice, &set).await {
+        let problem = format!("with seed {} the plugin does not choose operator {}", choice.seed, choice.chosen);
+        complain(&context, ComplaintKind::Rotation, None, problem).await;
+    }
+}
+
+async fn complain(context: &Context, kind: ComplaintKind, task: Option<TaskIndex>, evidence: String) {
     context.counters.count("complaint", "logged");
-    tracing::warn!(avs = %context.service.avs, task = index, "complaint: {evidence}");
+    tracing::warn!(avs = %context.service.avs, ?task, "complaint: {evidence}");
     let term = context.ledger.read(|state| state.term);
-    let complaint = Command::Complaint { term, kind, task: Some(index), evidence };
+    let complaint = Command::Complaint { term, kind, task, evidence };
     if let Err(error) = context.ledger.propose(&complaint).await {
-        tracing::warn!(avs = %context.service.avs, task = index, "the complaint was not logged: {error}");
+        tracing::warn!(avs = %context.service.avs, ?task, "the complaint was not logged: {error}");
     }
 }

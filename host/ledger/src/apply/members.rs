@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::B256;
-use eigenshift_types::{NodeId, NodeSignature, SignedJoin, TaskIndex};
+use eigenshift_types::{NodeId, NodeSignature, OperatorId, SignedJoin, TaskIndex};
 
 use super::{Context, Outcome, agreed, mark_due, operator_of};
 use crate::command::{Bootstrap, ComplaintKind, SignedCommand, settings_approval};
 use crate::reply::{Accepted, Refusal};
+use crate::rotation::{self, Choice};
 use crate::settings::{Mode, Settings};
 use crate::state::{Cluster, Complaints, Member, State, push_bounded};
 use crate::window::Window;
@@ -148,6 +149,25 @@ pub(super) fn up(state: &mut State, context: Context, node: NodeId) -> Outcome {
 pub(super) fn rotate(state: &mut State, context: Context) -> Outcome {
     context.leader_only()?;
     mark_due(state, B256::left_padding_from(&context.index.to_be_bytes()), None);
+    Ok(Accepted::Plain)
+}
+
+pub(super) fn turn(state: &mut State, context: Context, seed: B256, operator: OperatorId) -> Outcome {
+    context.leader_only()?;
+    if state.rotation.undecided != Some(seed) {
+        return Err(Refusal::InvalidTurn { why: "no move with this seed is undecided" });
+    }
+    let digest = state.latest_set.ok_or(Refusal::UnknownOperatorSet)?;
+    let set = state.sets.get(&digest).ok_or(Refusal::UnknownOperatorSet)?;
+    let ring = rotation::ring(state, set, Mode::Leadership);
+    let Some(next) = ring.iter().find(|candidate| candidate.operator == operator) else {
+        return Err(Refusal::InvalidTurn { why: "the operator is not in the ring" });
+    };
+    let (node, candidates) = (next.node, ring.iter().map(|candidate| candidate.operator).collect());
+    let last = operator_of(state, state.leader);
+    state.rotation.choice = Some(Choice { candidates, set_digest: digest, last, seed, chosen: operator });
+    state.rotation.undecided = None;
+    state.rotation.due = Some(node).filter(|node| *node != state.leader);
     Ok(Accepted::Plain)
 }
 

@@ -94,7 +94,7 @@ pub(super) fn plan(state: &mut State, context: Context, plan: PlanTask) -> Outco
             return Err(Refusal::TooManyTasks { open: u32::try_from(state.plans.len()).unwrap_or(u32::MAX) });
         }
     }
-    if state.rotation.due.is_some() {
+    if state.rotation.is_moving() {
         return Err(Refusal::HandOverDue);
     }
     let mut txs = state.plans.get(&plan.trigger).map(|known| known.txs.clone()).unwrap_or_default();
@@ -139,7 +139,7 @@ pub(super) fn create(state: &mut State, context: Context, create: CreateTask) ->
     context.leader_only()?;
     let (settings, cluster) = agreed(state)?;
     let CreateTask { trigger, spec, submits } = create;
-    if state.rotation.due.is_some() {
+    if state.rotation.is_moving() {
         return Err(Refusal::HandOverDue);
     }
     if let Some(refusal) = trigger_problem(state, &trigger, cluster.service.chain_id) {

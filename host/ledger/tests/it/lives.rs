@@ -53,6 +53,32 @@ fn one_that_is_down_or_gone_is_left_out_of_the_ring() {
 }
 
 #[test]
+fn the_plugins_own_order_is_decided_by_the_leader_once_and_kept_for_checking() {
+    let mut sim = Sim::with(|settings| settings.rotation.order = Order::Plugin);
+    whole_task(&mut sim, 0);
+    assert_eq!(sim.state().rotation.due, None);
+    let seed = sim.state().rotation.undecided.expect("the leader has yet to ask the plugin");
+    let create = sim.create(1, false);
+    assert_eq!(outcome(&sim.log_as(0, &create)), "hand-over-due", "no task begins meanwhile");
+    let turn = |sim: &Sim, operator: usize| Command::Turn { seed, operator: sim.operators[operator].bls.operator_id() };
+    let third = turn(&sim, 2);
+    assert_eq!(outcome(&sim.log_as(1, &third)), "not-leader");
+    let other = Command::Turn { seed: B256::repeat_byte(9), operator: sim.operators[2].bls.operator_id() };
+    assert_eq!(outcome(&sim.log_as(0, &other)), "invalid-turn");
+    let stranger = Command::Turn { seed, operator: Default::default() };
+    assert_eq!(outcome(&sim.log_as(0, &stranger)), "invalid-turn");
+    assert_eq!(outcome(&sim.log_as(0, &third)), "accepted");
+    assert_eq!(sim.state().rotation.due, Some(sim.operators[2].node));
+    assert_eq!(outcome(&sim.log_as(0, &third)), "invalid-turn", "once");
+    let choice = sim.state().rotation.choice.clone().unwrap();
+    assert_eq!((choice.candidates.len(), choice.seed), (4, seed));
+    // The chosen one falls silent before it takes over: the plugin is asked again.
+    let node = sim.operators[2].node;
+    sim.log_as(0, &Command::Down { node });
+    assert!(sim.state().rotation.undecided.is_some() && sim.state().rotation.due.is_none());
+}
+
+#[test]
 fn due_hand_overs_coalesce() {
     let mut sim = Sim::new(Mode::Leadership);
     for _ in 0..3 {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use alloy_primitives::{hex, keccak256};
-use eigenshift_ledger::settings::{Mode, Policy, Settings};
+use eigenshift_ledger::settings::{Mode, Order, Policy, Settings};
 use eigenshift_ledger::window::{Seen, Window};
 use eigenshift_ledger::{Command, State};
 use eigenshift_types::CommandId;
@@ -36,7 +36,7 @@ fn settings_that_make_no_sense_are_named() {
     let good = Settings::new(alloy_primitives::Address::ZERO);
     assert_eq!(good.problem(), None);
     type Change = fn(&mut Settings);
-    let changes: [Change; 13] = [
+    let changes: [Change; 14] = [
         |settings| settings.ledger_version = 2,
         |settings| settings.quorums.numbers = vec![],
         |settings| settings.quorums.numbers = vec![1, 0],
@@ -44,6 +44,10 @@ fn settings_that_make_no_sense_are_named() {
         |settings| settings.quorums.thresholds = vec![0],
         |settings| settings.quorums.thresholds = vec![101],
         |settings| settings.quorums.thresholds = vec![50],
+        |settings| {
+            settings.rotation.order = Order::Plugin;
+            settings.rotation.mode = Mode::Assignment;
+        },
         |settings| settings.max_open_tasks = 2,
         |settings| settings.max_open_tasks = 0,
         |settings| settings.retention = 0,
@@ -65,7 +69,7 @@ fn golden_log_entry_and_snapshot() {
     assert_eq!(hex::encode(keccak256(&entry)), "ac74375f334de2a15536ef9eb79acf362aee604b2bbae25e99823be51c75135c");
     assert_eq!(
         hex::encode(keccak256(sim.machine.snapshot())),
-        "3b6538e87bc895c390a321436e8a76e5ae61918ac569f4746fafa121a0a67a39"
+        "9e6835e74a277915bdbfde38c303764e95f329cd5c3de51a8108a114511ff348"
     );
 }
 

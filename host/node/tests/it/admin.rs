@@ -58,7 +58,8 @@ async fn the_admin_listener_answers_only_to_its_token() {
     let wrong = format!("Bearer {}", "0".repeat(token.len()));
     let cut = format!("Bearer {}", &token[..token.len() - 1]);
     let basic = format!("Basic {token}");
-    for given in [None, Some(wrong.as_str()), Some(cut.as_str()), Some(basic.as_str()), Some(token.as_str()), Some("")] {
+    for given in [None, Some(wrong.as_str()), Some(cut.as_str()), Some(basic.as_str()), Some(token.as_str()), Some("")]
+    {
         let mut headers = vec![("idempotency-key", "k")];
         headers.extend(given.map(|given| ("authorization", given)));
         for (method, path) in [("POST", path.as_str()), ("GET", "/v1/avs"), ("GET", "/nowhere")] {

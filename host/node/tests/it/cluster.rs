@@ -136,6 +136,10 @@ impl Cluster {
         let registry = within("the registry", deploy_registry(&owner)).await.unwrap();
         let keys: Vec<OperatorKeys> = operators.iter().map(|operator| operator.keys.clone()).collect();
         within("the operators' registration", enrol(&owner, registry, &keys)).await.unwrap();
+        // Tasks refer to a block behind the head, at which the stakes must be known.
+        let known = chain.head().await.unwrap().block.number + 2;
+        let mut heads = chain.heads();
+        within("blocks", heads.wait_for(|head| head.block.number >= known)).await.unwrap();
         let mut settings = Settings::new(registry);
         settings.confirmations = Some(1);
         (plan.settings)(&mut settings);

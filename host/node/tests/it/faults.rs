@@ -10,7 +10,9 @@ use crate::logic::{self, Probe, order};
 async fn one_operator_that_lies_fails_or_panics_stops_nobody() {
     let cluster = Cluster::start(Plan { last_obeys: true, ..Plan::of(4) }).await;
     // Twice round, so that the bad operator aggregates each kind once or more.
-    for order in [order::LIE, order::FAIL, order::PANIC, order::TRAP, order::PANIC, order::LIE, order::TRAP, order::FAIL] {
+    for order in
+        [order::LIE, order::FAIL, order::PANIC, order::TRAP, order::PANIC, order::LIE, order::TRAP, order::FAIL]
+    {
         let what = String::from_utf8_lossy(order);
         let tasks = cluster.handle(0).read(|state| state.tasks.len());
         let index = cluster.request(&format!("{what}-{tasks}"), order.to_vec()).await;
@@ -19,6 +21,9 @@ async fn one_operator_that_lies_fails_or_panics_stops_nobody() {
         assert_eq!(task.certificates[&logic::key()].payload, logic::payload(index, 0, order), "{what}: the truth");
         assert_eq!(cluster.signers(&task), [0, 1, 2], "{what}");
     }
+    let counters = cluster.handle(3).counters();
+    assert_eq!(counters.get("no-answer", "final"), 2, "a refusal is final");
+    assert!(counters.get("no-answer", "retried") >= 4, "a trap or a panic is not, and is counted");
     cluster.end().await;
 }
 

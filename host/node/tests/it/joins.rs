@@ -109,7 +109,8 @@ async fn every_bad_join_has_its_code_and_lets_nobody_in() {
     assert_eq!(answer.refusal(), (400, "malformed".to_owned()), "an unknown field");
 
     let old = door.cluster.chain.header_by_number(1).await.unwrap().unwrap().block;
-    door.refused("unknown challenge", &own, |join| join.challenge = B256::repeat_byte(1), (403, "unknown-challenge")).await;
+    door.refused("unknown challenge", &own, |join| join.challenge = B256::repeat_byte(1), (403, "unknown-challenge"))
+        .await;
     door.refused("another issuer's", &own, |join| join.issuer = NodeId(77), (403, "unknown-challenge")).await;
     door.refused("stale block", &own, |join| join.block = old, (409, "stale-block")).await;
     let made_up = |join: &mut Join| join.block = BlockRef { hash: B256::repeat_byte(2), ..join.block };

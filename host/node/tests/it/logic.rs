@@ -17,6 +17,9 @@ pub mod order {
     pub const LIE: &[u8] = b"lie";
 }
 
+/// An answer that ends with this makes whoever checks it panic.
+pub const MINE: &[u8] = b"boom";
+
 /// One operator's logic, as the test sees it. The logic waits at the gate before it answers.
 #[derive(Clone)]
 pub struct Probe {
@@ -110,10 +113,7 @@ impl Callbacks for Probe {
             let message = "an answer begins with the task's number".to_owned();
             return Err(ProcessError::Rejected { code: "no-answer".to_owned(), message });
         };
-        Ok(AggregateKey {
-            task_index: TaskIndex::from_be_bytes(*task),
-            key: key(),
-            digest: digest(&response.payload),
-        })
+        assert!(!response.payload.ends_with(MINE), "an answer that makes the logic panic, as the test asked");
+        Ok(AggregateKey { task_index: TaskIndex::from_be_bytes(*task), key: key(), digest: digest(&response.payload) })
     }
 }

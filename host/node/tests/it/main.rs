@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod assignment;
 mod cluster;
 mod directory;
 mod faults;

@@ -119,6 +119,7 @@ async fn every_bad_response_has_its_code_and_is_counted_and_the_task_is_done() {
             "wrong-digest",
         ),
         ("refused by the logic", bad.with(task, |e| e.payload = vec![1].into()), 422, "no-answer"),
+        ("a mine", bad.with(task, |e| e.payload = logic::payload(task, 0, logic::MINE)), 503, "plugin-trap"),
         ("off the curve", bad.with(task, |e| e.signature = vec![1; 64].into()), 422, "malformed-signature"),
         ("cut signature", bad.with(task, |e| e.signature = e.signature.slice(..63)), 422, "malformed-signature"),
         ("point at infinity", bad.with(task, |e| e.signature = vec![0; 64].into()), 422, "malformed-signature"),

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use eigenshift_ledger::settings::Mode;
 use eigenshift_ledger::State;
+use eigenshift_ledger::settings::Mode;
 use eigenshift_node::Logic;
 use eigenshift_plugin::{Bundle, Grants};
 use eigenshift_types::{Outcome, U256};
@@ -179,7 +179,8 @@ fn squaring() -> Bundle {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_squares_numbers_and_refuses_what_overflows() {
     let bundle = squaring();
-    let plan = Plan { settings: |settings| settings.expiry = eigenshift_ledger::settings::Expiry::Ms(15_000), ..Plan::of(3) };
+    let plan =
+        Plan { settings: |settings| settings.expiry = eigenshift_ledger::settings::Expiry::Ms(15_000), ..Plan::of(3) };
     let mut cluster = Cluster::prepare(&plan).await;
     for number in 0..3 {
         cluster.run(number, Logic::Plugin(bundle.clone(), Grants::all())).await;
