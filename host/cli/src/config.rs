@@ -257,7 +257,9 @@ fn parse(text: &str) -> Result<Config, String> {
             return at("appears twice: give each AVS its own id");
         }
         if avs.rpc == "embedded" {
-            return at("rpc: the embedded chain lives in one process, `eigenshift demo` runs on it; give a JSON-RPC endpoint");
+            return at(
+                "rpc: the embedded chain lives in one process, `eigenshift demo` runs on it; give a JSON-RPC endpoint",
+            );
         }
         if avs.bootstrap != avs.join.is_empty() {
             return at(

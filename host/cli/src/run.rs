@@ -135,7 +135,7 @@ async fn avs_options(avs: &AvsConfig, files: Files, env: &Env) -> Result<AvsOpti
 /// [`CliError`].
 pub async fn run(args: RunArgs) -> Result<(), CliError> {
     let config = config::read(&args.config)?;
-    crate::log(config.node.log.as_deref().unwrap_or("info"));
+    crate::log(config.node.log.as_deref().unwrap_or("info,openraft=warn"));
     // Before anything is created: a wrong path leaves no half-made data directory behind.
     let files = config.avss.iter().map(Files::read).collect::<Result<Vec<_>, _>>()?;
     let stop = signal();

@@ -11,6 +11,7 @@ use eigenshift_ledger::settings::{Expiry, Mode, Order, Policy};
 use eigenshift_ledger::{Phase, State};
 use eigenshift_types::{BlockRef, NodeId, OperatorId, Outcome, TaskIndex};
 
+use crate::callbacks::caught;
 use crate::context::Context;
 use crate::drivers::order;
 
@@ -195,7 +196,7 @@ async fn decide(context: &Context) {
     let Some((seed, last, fallback, candidates)) = open else { return };
     let operator = match context.callbacks.rotation() {
         None => fallback,
-        Some(rotation) => match rotation.next(&candidates, last, seed).await {
+        Some(rotation) => match caught(rotation.next(&candidates, last, seed)).await {
             Ok(at) => candidates.get(at).map_or(fallback, |candidate| candidate.operator_id),
             Err(error) => {
                 context.counters.count("rotation", error.code());

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eigenshift_engine::callbacks::Callbacks;
+use eigenshift_engine::callbacks::{Callbacks, Rotation};
 use eigenshift_engine::signer::TaskSigner;
-use eigenshift_plugin::{AggregateKey, CallError, PeerResponse, ProcessError, Signable, Task};
-use eigenshift_types::{B256, Bytes, ResponseKey, TaskIndex, keccak256};
+use eigenshift_plugin::{AggregateKey, CallError, Candidate, PeerResponse, ProcessError, Signable, Task};
+use eigenshift_types::{B256, Bytes, OperatorId, ResponseKey, TaskIndex, keccak256};
 use tokio::sync::watch;
 
 /// What a request says to an operator that does not behave.
@@ -115,5 +115,18 @@ impl Callbacks for Probe {
         };
         assert!(!response.payload.ends_with(MINE), "an answer that makes the logic panic, as the test asked");
         Ok(AggregateKey { task_index: TaskIndex::from_be_bytes(*task), key: key(), digest: digest(&response.payload) })
+    }
+
+    fn rotation(&self) -> Option<&dyn Rotation> {
+        Some(self)
+    }
+}
+
+/// Its own order of duty, for clusters that want one: against the ring.
+#[async_trait]
+impl Rotation for Probe {
+    async fn next(&self, candidates: &[Candidate], last: Option<OperatorId>, _: B256) -> Result<usize, CallError> {
+        let at = candidates.iter().position(|candidate| Some(candidate.operator_id) == last);
+        Ok(at.and_then(|at| at.checked_sub(1)).unwrap_or(candidates.len() - 1))
     }
 }

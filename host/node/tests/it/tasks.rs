@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use eigenshift_ledger::State;
-use eigenshift_ledger::settings::Mode;
+use eigenshift_ledger::settings::{Mode, Order};
 use eigenshift_node::Logic;
 use eigenshift_plugin::{Bundle, Grants};
 use eigenshift_types::{Outcome, U256};
@@ -29,6 +29,30 @@ async fn the_duty_goes_round_with_every_task() {
     let first_round: BTreeSet<_> = aggregators[..3].iter().collect();
     assert_eq!(first_round.len(), 3, "{aggregators:?}");
     assert_eq!(aggregators[..3], aggregators[3..], "round robin");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_logics_own_order_of_duty_is_followed_and_nobody_complains() {
+    let plan = Plan { settings: |settings| settings.rotation.order = Order::Plugin, ..Plan::of(3) };
+    let cluster = Cluster::start(plan).await;
+    let mut aggregators = Vec::new();
+    for number in 0..6 {
+        let index = cluster.request(&format!("task-{number}"), vec![number]).await;
+        aggregators.push(cluster.ended(index).await.0.aggregator);
+    }
+    let mut ring: Vec<_> = cluster.handle(0).read(|state| {
+        let set = &state.sets[&state.latest_set.unwrap()];
+        let operator = |node| set.by_address(state.members[node].operator()).unwrap().id;
+        let mut ring: Vec<_> = state.members.keys().map(|node| (operator(node), *node)).collect();
+        ring.sort();
+        ring.into_iter().map(|(_, node)| node).collect()
+    });
+    ring.reverse();
+    let start = ring.iter().position(|node| *node == aggregators[0]).unwrap();
+    let against: Vec<_> = (0..6).map(|turn| ring[(start + turn) % 3]).collect();
+    assert_eq!(aggregators, against, "against the ring");
+    cluster.handle(0).read(|state| assert!(state.complaints.is_empty(), "{:?}", state.complaints));
     cluster.end().await;
 }
 
