@@ -95,7 +95,7 @@ join_errors! {
     /// Not an operator of the AVS.
     NotRegistered = 403, "not-registered", "the account is not registered as operator of the AVS at this node's head";
     /// Unusable URL.
-    BadUrl(url: String) = 422, "bad-url", "{0:?} cannot be used: give http:// or https:// with host and port, reachable by the others";
+    BadUrl(url: String) = 422, "bad-url", "{0:?} cannot be used: give raft-url as https:// (http:// in development) and http-url as http://, each with host and port, reachable by the others";
     /// Another URL than the AVS publishes.
     OtherUrl(url: String) = 409, "url-mismatch", "the AVS publishes {0:?} for this operator; join with that URL, or publish the new one";
     /// Too many challenges.
@@ -171,10 +171,11 @@ impl Joins {
     async fn check_on_chain(&self, signed: &SignedJoin) -> Result<(), JoinError> {
         let join = &signed.join;
         let not_now = |error: &dyn std::fmt::Display| JoinError::NotNow(error.to_string());
-        for url in [&join.raft_url, &join.http_url] {
+        // Operators post responses to each other without TLS of their own: the envelope is signed, and nothing is secret.
+        for (url, schemes) in [(&join.raft_url, &["https", "http"][..]), (&join.http_url, &["http"])] {
             let parsed: Option<Uri> = url.parse().ok();
             let usable = parsed.is_some_and(|uri| {
-                matches!(uri.scheme_str(), Some("http" | "https"))
+                uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme))
                     && uri.host().is_some_and(|host| !host.is_empty())
                     && uri.port_u16().is_some()
             });

@@ -52,9 +52,11 @@ impl Replica {
 impl StateMachine for Replica {
     fn apply(&mut self, entries: Vec<eigenshift_consensus::Entry>) -> Vec<Bytes> {
         let entries: Vec<Entry> = entries.into_iter().map(ledger_entry).collect();
+        // Only this thread writes, so what is prepared beside the readers still holds when they are kept out.
+        let prepared = self.machine.read().prepare(&entries);
         let (replies, halted, applied) = {
             let mut machine = self.machine.write();
-            let replies = machine.apply(&entries);
+            let replies = machine.apply_prepared(prepared, &entries);
             (replies, machine.halted().cloned(), machine.state().applied)
         };
         if let Some(halt) = halted {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alloy_primitives::{B256, Bytes, keccak256};
 use eigenshift_aggregation::{Operators, check_certificate};
 use eigenshift_bls::bn254;
-use eigenshift_types::{Certificate, NodeId, TaskSpec, frame};
+use eigenshift_types::{Certificate, NodeId, OperatorSet, TaskSpec, frame};
 
 use crate::apply;
 use crate::command::{Command, SignedCommand};
@@ -70,6 +70,13 @@ pub struct Cache {
     verified: BTreeSet<B256>,
 }
 
+/// What a batch needs that takes long and changes nothing: decoded operator sets, verified certificates.
+#[derive(Default)]
+pub struct Prepared {
+    operators: BTreeMap<B256, Arc<Operators>>,
+    verified: Vec<B256>,
+}
+
 const MAX_VERIFIED: usize = 8192;
 
 impl Cache {
@@ -79,13 +86,22 @@ impl Cache {
             return Some(Arc::clone(known));
         }
         let decoded = Arc::new(Operators::from_set(state.sets.get(&digest)?).ok()?);
-        self.insert(digest, &decoded);
+        self.operators.insert(digest, Arc::clone(&decoded));
         Some(decoded)
     }
 
-    /// Keeps a decoded set.
-    pub fn insert(&mut self, digest: B256, operators: &Arc<Operators>) {
-        self.operators.insert(digest, Arc::clone(operators));
+    /// Checks a set and keeps its decoded form.
+    ///
+    /// # Errors
+    /// For people: which check failed.
+    pub fn check(&mut self, set: &OperatorSet) -> Result<(), String> {
+        // A set of that digest was checked before; the digest says that this one has the same content.
+        if self.operators.contains_key(&set.digest) && set.compute_digest() == set.digest {
+            return Ok(());
+        }
+        let decoded = Operators::from_set(set).map_err(|error| error.to_string())?;
+        self.operators.insert(set.digest, Arc::new(decoded));
+        Ok(())
     }
 
     fn retain(&mut self, state: &State) {
@@ -148,7 +164,14 @@ impl Machine {
     /// Applies entries in order: one reply each. After a halt the remaining entries are not applied, and the replies
     /// say so.
     pub fn apply(&mut self, entries: &[Entry]) -> Vec<Reply> {
-        self.verify_ahead(entries);
+        let prepared = self.prepare(entries);
+        self.apply_prepared(prepared, entries)
+    }
+
+    /// As [`Machine::apply`], with what [`Machine::prepare`] made of the same entries in the same state.
+    pub fn apply_prepared(&mut self, prepared: Prepared, entries: &[Entry]) -> Vec<Reply> {
+        self.cache.operators.extend(prepared.operators);
+        self.cache.verified.extend(prepared.verified);
         entries.iter().map(|entry| self.apply_one(entry)).collect()
     }
 
@@ -173,34 +196,48 @@ impl Machine {
         }
     }
 
-    /// Verifies the batch's certificates in one product of pairings. Those that fail, or whose task is not yet in the
-    /// state, are verified alone when their turn comes: the outcome is the same.
-    fn verify_ahead(&mut self, entries: &[Entry]) {
-        let mut ids = Vec::new();
-        let mut checks = Vec::new();
+    /// Does a batch's curve arithmetic without changing anything: decodes its operator sets, and verifies its
+    /// certificates in one product of pairings. What fails here, or whose task is not yet in the state, is checked alone
+    /// when its turn comes: the outcome is the same.
+    #[must_use]
+    pub fn prepare(&self, entries: &[Entry]) -> Prepared {
+        let mut prepared = Prepared::default();
+        let (mut ids, mut checks) = (Vec::new(), Vec::new());
         for entry in entries {
             let Payload::Command(bytes) = &entry.payload else { continue };
-            let Ok(Command::Certificate { certificate, .. }) =
-                SignedCommand::decode(bytes).and_then(|signed| signed.command())
-            else {
-                continue;
-            };
-            let Some(task) = self.state.live_task(certificate.task) else { continue };
-            let spec = task.spec.clone();
-            let Some(operators) = self.cache.operators(&self.state, spec.set_digest) else { continue };
-            let id = certificate_id(&spec, &certificate);
-            if self.cache.verified.contains(&id) {
-                continue;
-            }
-            if let Ok(check) = check_certificate(&operators, &spec.quorums, &certificate) {
-                ids.push(id);
-                checks.push((check.apk_g2, check.digest, check.signature));
+            match SignedCommand::decode(bytes).and_then(|signed| signed.command()) {
+                Ok(Command::OperatorSet(set)) if !self.cache.operators.contains_key(&set.digest) => {
+                    if let Ok(operators) = Operators::from_set(&set) {
+                        prepared.operators.insert(set.digest, Arc::new(operators));
+                    }
+                }
+                Ok(Command::Certificate { certificate, .. }) => {
+                    let Some(task) = self.state.live_task(certificate.task) else { continue };
+                    let id = certificate_id(&task.spec, &certificate);
+                    let Some(operators) = self.operators(&mut prepared, task.spec.set_digest) else { continue };
+                    if self.cache.verified.contains(&id) {
+                        continue;
+                    }
+                    if let Ok(check) = check_certificate(&operators, &task.spec.quorums, &certificate) {
+                        ids.push(id);
+                        checks.push((check.apk_g2, check.digest, check.signature));
+                    }
+                }
+                _ => {}
             }
         }
-        if checks.len() > 1 {
-            let verified = bn254::verify_each(&checks);
-            self.cache.verified.extend(ids.into_iter().zip(verified).filter(|(_, good)| *good).map(|(id, _)| id));
+        let verified = bn254::verify_each(&checks);
+        prepared.verified.extend(ids.into_iter().zip(verified).filter(|(_, good)| *good).map(|(id, _)| id));
+        prepared
+    }
+
+    fn operators(&self, prepared: &mut Prepared, digest: B256) -> Option<Arc<Operators>> {
+        if let Some(known) = self.cache.operators.get(&digest).or_else(|| prepared.operators.get(&digest)) {
+            return Some(Arc::clone(known));
         }
+        let decoded = Arc::new(Operators::from_set(self.state.sets.get(&digest)?).ok()?);
+        prepared.operators.insert(digest, Arc::clone(&decoded));
+        Some(decoded)
     }
 
     /// Canonical bytes of the state.

@@ -1,8 +1,5 @@
 //! A task from its trigger to its end.
 
-use std::sync::Arc;
-
-use eigenshift_aggregation::Operators;
 use eigenshift_types::{BlockRef, Certificate, NodeId, OperatorSet, Outcome as Ending, Quorums, TaskIndex};
 
 use super::{Context, Outcome, agreed, mark_due, to_reply};
@@ -31,9 +28,7 @@ pub(super) fn operator_set(state: &mut State, cache: &mut Cache, context: Contex
         if state.sets.len() >= MAX_SETS {
             return Err(Refusal::InvalidOperatorSet { why: "64 sets are in use".to_owned() });
         }
-        let decoded =
-            Operators::from_set(&set).map_err(|error| Refusal::InvalidOperatorSet { why: error.to_string() })?;
-        cache.insert(set.digest, &Arc::new(decoded));
+        cache.check(&set).map_err(|why| Refusal::InvalidOperatorSet { why })?;
         let former = state.latest_set.replace(set.digest);
         state.sets.insert(set.digest, set);
         // One that was logged for a task that never came goes with the next.

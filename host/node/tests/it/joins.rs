@@ -130,6 +130,8 @@ async fn every_bad_join_has_its_code_and_lets_nobody_in() {
         door.refused(url, &own, |join| join.http_url = url.to_owned(), (422, "bad-url")).await;
         door.refused(url, &own, |join| join.raft_url = url.to_owned(), (422, "bad-url")).await;
     }
+    let tls = |join: &mut Join| join.http_url = join.http_url.replacen("http", "https", 1);
+    door.refused("responses over TLS, which nobody could post", &own, tls, (422, "bad-url")).await;
     let long = format!("http://{}.example:80", "a".repeat(300));
     door.refused("long URL", &own, |join| join.http_url.clone_from(&long), (422, "bad-url")).await;
     door.cluster.end().await;
