@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::context::Context;
 use crate::drivers::plan;
 use crate::drivers::transactions::confirmed_number;
+use crate::ledger::CommandError;
 
 /// A timer of this node's configuration: it fires at the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,12 @@ impl TriggerError {
 /// How long a request waits for room.
 const ROOM: Duration = Duration::from_secs(30);
 
+/// The pause after somebody else took the room.
+const CROWDED: Duration = Duration::from_millis(5);
+
+/// The ledger's codes for "no room".
+const FULL: [&str; 2] = ["too-many-open-tasks", "hand-over-due"];
+
 /// Requests under way at once; more wait in the callers.
 const CONCURRENT: usize = 64;
 
@@ -120,7 +127,16 @@ impl Triggers {
     pub async fn request(&self, key: String, payload: Bytes) -> Result<Triggered, TriggerError> {
         let id = TriggerId::Request { key };
         let _slot = self.slots.acquire().await.map_err(|_| TriggerError::NotLeader)?;
-        self.fire(&id, &Trigger::Request(payload), None, ROOM).await
+        let trigger = Trigger::Request(payload);
+        let deadline = self.context.env.clock.monotonic() + ROOM;
+        loop {
+            let left = deadline.saturating_sub(self.context.env.clock.monotonic());
+            match self.fire(&id, &trigger, None, left).await {
+                // Others took the room that there was.
+                Err(TriggerError::NoRoom(_)) if !left.is_zero() => self.context.env.clock.sleep(CROWDED).await,
+                done => return done,
+            }
+        }
     }
 
     async fn room(&self, patience: Duration) -> Result<(), TriggerError> {
@@ -237,6 +253,7 @@ impl Triggers {
                 made.map(|index| Triggered::Task { index })
                     .ok_or_else(|| TriggerError::NotNow("its fate is not known yet".to_owned()))
             }
+            Err(CommandError::Refused { code, .. }) if FULL.contains(&code.as_str()) => Err(TriggerError::NoRoom(ROOM)),
             Err(error) => Err(TriggerError::NotNow(error.to_string())),
         }
     }
