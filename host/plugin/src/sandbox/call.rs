@@ -78,6 +78,9 @@ pub(crate) fn text(error: &wasmtime::Error) -> String {
 }
 
 fn classify(error: &wasmtime::Error, refused_memory: bool) -> CallError {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return CallError::Busy;
+    }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => CallError::OutOfFuel,
         Some(Trap::Interrupt) => CallError::Deadline,
@@ -89,9 +92,6 @@ fn classify(error: &wasmtime::Error, refused_memory: bool) -> CallError {
 }
 
 fn classify_start(error: &wasmtime::Error, refused_memory: bool) -> CallError {
-    if error.is::<PoolConcurrencyLimitError>() {
-        return CallError::Busy;
-    }
     match classify(error, refused_memory) {
         CallError::BadOutput(text) => CallError::Trap(text),
         other => other,

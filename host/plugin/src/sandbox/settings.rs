@@ -35,7 +35,9 @@ fn pool(slots: u32, max_memory_bytes: usize) -> PoolingAllocationConfig {
     pool.linear_memory_keep_resident(256 * 1024);
     pool.table_keep_resident(64 * 1024);
     pool.async_stack_keep_resident(64 * 1024);
-    pool.decommit_batch_size(8);
+    // One by one: a place that waits in a batch, or is in another thread's hands, is not free although its call has given
+    // its slot back, so that the next call would find the pool full.
+    pool.decommit_batch_size(1);
     // Off on purpose: it does not reset a dirty page that was swapped out, so the next guest could read it.
     pool.pagemap_scan(Enabled::No);
     pool
