@@ -31,7 +31,7 @@ cargo xtask COMMAND
   setup [--anvil]    installs what the project needs and builds the plugins; --anvil: the chain tools too
   demo [-- ARGS]     setup, then the demo; ARGS go to it (`cargo xtask demo -- --help` lists them)
   test [STAGES]      setup --anvil, then every check, or only the stages named of:
-                     fmt contracts clippy guests licences build test examples
+                     fmt contracts clippy guests licences libraries build test
   bench [NAMES]      setup, then the figures, one a line: name value unit
 
   guests             only builds the plugins into plugins/target/components

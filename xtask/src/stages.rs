@@ -19,9 +19,9 @@ const STAGES: &[(&str, Stage)] = &[
     ("clippy", |place, _| clippy(place)),
     ("guests", |place, _| guests(place)),
     ("licences", |place, _| licences(place)),
+    ("libraries", |place, _| libraries(place)),
     ("build", |place, _| build(place)),
     ("test", tests),
-    ("examples", |place, _| examples(place)),
 ];
 
 /// Sets up and runs every stage, or only those named.
@@ -121,19 +121,18 @@ fn licences(place: &Place) -> Result<()> {
     Ok(())
 }
 
+/// What everything is built on. With the tests' features, so that nothing is built twice.
+fn libraries(place: &Place) -> Result<()> {
+    let mut cargo = place.cargo(&place.root);
+    cargo.args(["test", "--workspace", "--lib", "--locked", "--no-run", "--quiet"]);
+    place::run(&mut cargo, "building the libraries")
+}
+
 /// Apart from running the tests, so that the seconds of each are seen.
 fn build(place: &Place) -> Result<()> {
     let mut cargo = place.cargo(&place.root);
     cargo.args(["test", "--workspace", "--locked", "--no-run", "--quiet"]);
     place::run(&mut cargo, "building the tests")
-}
-
-/// The examples that are programs end by themselves, with 0 if all went well.
-fn examples(place: &Place) -> Result<()> {
-    place::run(
-        place.cargo(&place.root).args(["run", "--locked", "--quiet", "-p", "native-callbacks"]),
-        "native-callbacks",
-    )
 }
 
 fn tests(place: &Place, tools: &ChainTools) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use eigenshift_types::{AvsId, NodeId};
@@ -9,7 +10,17 @@ use eigenshift_types::{AvsId, NodeId};
 /// Why a store, a transport or a group does not start or was stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database cannot be opened or read: it is no database, is corrupt, or the disk failed. Nothing was overwritten.
+    /// The file is no database, is corrupt or cannot be read. Nothing was overwritten.
+    #[error(
+        "the Raft store {path} cannot be opened: {source}; restore the disk, or remove this node and join again with a fresh directory"
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the database says.
+        source: redb::Error,
+    },
+    /// The open database cannot be read: it is corrupt, or the disk failed. Nothing was overwritten.
     #[error(
         "the Raft store cannot be used: {0}; restore the disk, or remove this node and join again with a fresh directory"
     )]

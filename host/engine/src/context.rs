@@ -34,6 +34,8 @@ pub struct Identity {
 pub struct Patience {
     /// A member that the leader has not heard of for so long is marked down.
     pub down_after: Duration,
+    /// An open task on which its aggregator, though it lives, has got nothing done for so long is given to another.
+    pub idle_after: Duration,
     /// A response is sent again after so long, until it is certified.
     pub resend: Duration,
     /// A failed try of anything is repeated after so long at first, twice as long each time, up to `retry_most`.
@@ -54,6 +56,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             down_after: Duration::from_secs(3),
+            idle_after: Duration::from_secs(15),
             resend: Duration::from_secs(5),
             retry_first: Duration::from_millis(50),
             retry_most: Duration::from_secs(5),

@@ -11,6 +11,7 @@ use http::Uri;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::callbacks::caught;
 use crate::context::Context;
 use crate::ledger::CommandError;
 
@@ -190,12 +191,13 @@ impl Joins {
         }
         let registered = match self.context.callbacks.directory() {
             Some(directory) => {
-                let published =
-                    directory.fetch_operator_url(head, join.operator).await.map_err(|error| not_now(&error))?;
+                let fetching = directory.fetch_operator_url(head, join.operator);
+                let published = caught(fetching).await.map_err(|error| not_now(&error))?;
                 if let Some(published) = published.filter(|published| *published != join.http_url) {
                     return Err(JoinError::OtherUrl(published));
                 }
-                directory.is_registered_operator(head, join.operator).await.map_err(|error| not_now(&error))?
+                let asking = directory.is_registered_operator(head, join.operator);
+                caught(asking).await.map_err(|error| not_now(&error))?
             }
             None => {
                 let registry =

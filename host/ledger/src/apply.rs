@@ -67,10 +67,10 @@ pub fn entry(state: &mut State, cache: &mut Cache, entry: &Entry) -> Result<Repl
 fn signed_command(state: &mut State, cache: &mut Cache, entry: &Entry, signed: &SignedCommand) -> Result<Reply, Halt> {
     let context = Context { index: entry.index, term: entry.term, leader: entry.leader, author: signed.author };
     let Some(cluster) = &state.cluster else {
-        return Ok(match signed.command() {
-            Ok(Command::Bootstrap(bootstrap)) => to_reply(members::bootstrap(state, context, signed, &bootstrap)),
-            _ => Refusal::Bootstrapped.into(),
-        });
+        return match signed.command() {
+            Ok(Command::Bootstrap(bootstrap)) => members::bootstrap(state, context, signed, &bootstrap).map(to_reply),
+            _ => Ok(Refusal::Bootstrapped.into()),
+        };
     };
     let (id, epoch) = (cluster.id, cluster.epoch);
     let Some(author) = state.members.get_mut(&signed.author) else {
@@ -89,17 +89,20 @@ fn signed_command(state: &mut State, cache: &mut Cache, entry: &Entry, signed: &
     if let Command::StateDigest { index, digest } = command {
         return state_digest(state, context, index, digest);
     }
+    if let Command::ClusterSettings { settings, revision, approvals } = command {
+        return members::replace_settings(state, context, *settings, revision, &approvals).map(to_reply);
+    }
     Ok(command_reply(state, cache, context, command))
 }
 
 fn command_reply(state: &mut State, cache: &mut Cache, context: Context, command: Command) -> Reply {
     let outcome = match command {
-        Command::Bootstrap(_) | Command::StateDigest { .. } => Err(Refusal::Bootstrapped),
+        // The other two were taken care of: they can halt.
+        Command::Bootstrap(_) | Command::StateDigest { .. } | Command::ClusterSettings { .. } => {
+            Err(Refusal::Bootstrapped)
+        }
         Command::AddOperator { join } => members::add(state, context, *join),
         Command::RemoveOperator { node, reason } => members::remove(state, context, node, &reason),
-        Command::ClusterSettings { settings, revision, approvals } => {
-            members::replace_settings(state, *settings, revision, &approvals)
-        }
         Command::Down { node } => members::down(state, context, node),
         Command::Up { node } => members::up(state, context, node),
         Command::Rotate => members::rotate(state, context),

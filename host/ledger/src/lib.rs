@@ -30,7 +30,7 @@ pub mod state;
 pub mod window;
 
 pub use command::{Command, SignedCommand};
-pub use machine::{Entry, Halt, Machine, Payload};
+pub use machine::{Entry, Halt, Machine, Payload, RestoreError};
 pub use reply::{Accepted, Refusal, Reply};
 pub use settings::Settings;
 pub use state::{Member, Phase, State, Task, TriggerId};

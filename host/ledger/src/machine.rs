@@ -11,6 +11,7 @@ use eigenshift_types::{Certificate, NodeId, OperatorSet, TaskSpec, frame};
 use crate::apply;
 use crate::command::{Command, SignedCommand};
 use crate::reply::Reply;
+use crate::settings::Settings;
 use crate::state::{CHECKPOINT_EVERY, State};
 
 /// An entry of the log.
@@ -48,6 +49,16 @@ pub enum Halt {
         /// Log index.
         index: u64,
     },
+    /// The cluster goes by rules that this software does not have.
+    #[error(
+        "entry {index} sets a {what} this version of EigenShift does not have; upgrade this node, then start it again"
+    )]
+    UnknownRules {
+        /// Log index.
+        index: u64,
+        /// Which rules.
+        what: &'static str,
+    },
     /// The leader's state differs.
     #[error(
         "after entry {index} this node's state is {ours}, the leader's {theirs}: one of them is wrong; keep this node's data directory for analysis and rejoin with an empty one"
@@ -60,6 +71,17 @@ pub enum Halt {
         /// The leader's.
         theirs: B256,
     },
+}
+
+/// Why a snapshot is not gone on from.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// It is none, or it is damaged.
+    #[error(transparent)]
+    Frame(#[from] frame::FrameError),
+    /// The cluster goes by rules that this software does not have.
+    #[error("the snapshot's {0} is one this version of EigenShift does not have; upgrade this node")]
+    UnknownRules(&'static str),
 }
 
 /// Decoded operator sets and verified certificates: functions of the state and the entries, kept so that nothing is
@@ -249,9 +271,13 @@ impl Machine {
     /// Goes on from a snapshot.
     ///
     /// # Errors
-    /// [`frame::FrameError`]: it is none; nothing is changed.
-    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), frame::FrameError> {
-        self.state = State::restore(bytes)?;
+    /// [`RestoreError`]: nothing is changed.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let state = State::restore(bytes)?;
+        if let Some(what) = state.settings.as_ref().and_then(Settings::unknown_rules) {
+            return Err(RestoreError::UnknownRules(what));
+        }
+        self.state = state;
         self.cache = Cache::default();
         Ok(())
     }

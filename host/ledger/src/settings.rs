@@ -137,6 +137,18 @@ impl Settings {
         }
     }
 
+    /// Which rules the settings name that this software does not have.
+    #[must_use]
+    pub fn unknown_rules(&self) -> Option<&'static str> {
+        if self.ledger_version != LEDGER_VERSION {
+            Some("ledger version")
+        } else if self.fuel_schedule != FUEL_SCHEDULE {
+            Some("fuel schedule")
+        } else {
+            None
+        }
+    }
+
     /// Says what is wrong with the settings, if anything is.
     #[must_use]
     pub fn problem(&self) -> Option<&'static str> {
@@ -145,7 +157,7 @@ impl Settings {
         let minority = thresholds.iter().any(|threshold| *threshold <= 50) && !self.allow_minority_thresholds;
         let own_order = self.rotation.order == Order::Plugin;
         let rules: [(bool, &'static str); 17] = [
-            (self.ledger_version == LEDGER_VERSION, "ledger-version is not the one this software writes"),
+            (self.unknown_rules().is_none(), "ledger-version or fuel-schedule is not the one this software has"),
             (
                 !self.quorums.numbers.is_empty() && self.quorums.numbers.len() <= 16 && ascending,
                 "quorums must be 1 to 16 numbers, strictly ascending",

@@ -101,7 +101,7 @@ pub struct Task {
     pub certificates: BTreeMap<ResponseKey, Certificate>,
     /// Announced transactions, oldest first.
     pub intents: Vec<Intent>,
-    /// Whether more than half the members say that its receipt is not on their chain.
+    /// Whether more than half the members say that its receipt is not on their chain: it is to be submitted again.
     pub disputed: bool,
 }
 
@@ -110,6 +110,12 @@ impl Task {
     #[must_use]
     pub const fn is_live(&self) -> bool {
         !matches!(self.phase, Phase::Closed(_))
+    }
+
+    /// Whether its aggregator has something to do: it has not ended, or its receipt is disputed.
+    #[must_use]
+    pub const fn is_unsettled(&self) -> bool {
+        self.is_live() || self.disputed
     }
 }
 
@@ -266,6 +272,11 @@ impl State {
     /// Live tasks, ascending by index.
     pub fn live_tasks(&self) -> impl Iterator<Item = &Task> {
         self.tasks.values().filter(|task| task.is_live())
+    }
+
+    /// Tasks whose aggregator has something to do, ascending by index.
+    pub fn unsettled_tasks(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.values().filter(|task| task.is_unsettled())
     }
 
     /// The member that an account's operator runs now.

@@ -20,7 +20,7 @@ use ark_ec::{AffineRepr, CurveGroup};
 use ark_ff::AdditiveGroup;
 use eigenshift_types::B256;
 
-use super::combine::combine;
+use super::combine::{Coefficient, combine};
 use super::{G1, G2, hash_to_g1};
 
 type Prepared = G2Prepared<ark_bn254::Config>;
@@ -157,7 +157,7 @@ fn all_valid(items: &[Item]) -> bool {
 }
 
 /// The pair for the items of one digest. A lone item's coefficient goes to the G1 side, where multiplying is cheaper.
-fn pair_of(group: &[Item], coefficients: &[u128]) -> Option<(G1Affine, G2Affine)> {
+fn pair_of(group: &[Item], coefficients: &[Coefficient]) -> Option<(G1Affine, G2Affine)> {
     let hash = hash_to_g1(group.first()?.digest).0;
     Some(match group {
         [item] => (combine(&[hash], coefficients).into_affine(), item.key.0),
@@ -184,7 +184,7 @@ impl Transcript {
         self.0.update(part);
     }
 
-    fn coefficients(self, count: usize) -> Vec<u128> {
+    fn coefficients(self, count: usize) -> Vec<Coefficient> {
         let seed = self.0.finalize();
         (0..count as u64)
             .map(|number| {
@@ -192,7 +192,8 @@ impl Transcript {
                 hasher.update(seed);
                 hasher.update(number.to_be_bytes());
                 let hash: [u8; 32] = hasher.finalize().0;
-                hash.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes))
+                let half = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                Coefficient { low: half(&hash), high: half(hash.split_at(8).1) }
             })
             .collect()
     }

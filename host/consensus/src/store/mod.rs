@@ -63,14 +63,16 @@ impl Store {
     /// Opens the store in a directory, making it if it is not there. Blocks: it belongs at start-up.
     ///
     /// # Errors
-    /// [`Error::Database`] when `raft.redb` is no database, is corrupt or cannot be read; [`Error::Io`] when the directory
+    /// [`Error::Open`] when `raft.redb` is no database, is corrupt or cannot be read; [`Error::Io`] when the directory
     /// cannot be used or no thread can be started.
     pub fn open(env: &Env, directory: &Path) -> Result<Self, Error> {
         let snapshots = directory.join("snapshots");
         env.disk.create_dir_all(&snapshots)?;
-        let db = eigenshift_env::database::open(env.disk.as_ref(), &directory.join("raft.redb"))
-            .map_err(redb::Error::from)?;
-        create_tables(&db)?;
+        let path = directory.join("raft.redb");
+        let db = eigenshift_env::database::open(env.disk.as_ref(), &path)
+            .map_err(redb::Error::from)
+            .and_then(|db| create_tables(&db).map(|()| db))
+            .map_err(|source| Error::Open { path, source })?;
         let db = Arc::new(db);
         let (queue, ops) = mpsc::channel(QUEUE);
         let (poison, poisoned) = watch::channel(None);

@@ -8,7 +8,7 @@ use eigenshift_consensus::HandOverError;
 use eigenshift_ledger::command::Command;
 use eigenshift_ledger::rotation;
 use eigenshift_ledger::settings::{Expiry, Mode, Order, Policy};
-use eigenshift_ledger::{Phase, State};
+use eigenshift_ledger::{Phase, State, Task};
 use eigenshift_types::{BlockRef, NodeId, OperatorId, Outcome, TaskIndex};
 
 use crate::callbacks::caught;
@@ -24,6 +24,8 @@ struct Duties {
     known: BTreeMap<NodeId, Duration>,
     /// Monotonic time at which the leader first saw each live task.
     seen: BTreeMap<TaskIndex, Duration>,
+    /// What of each open task is done, and the monotonic time since which that has been all.
+    progress: BTreeMap<TaskIndex, (Progress, Duration)>,
     /// Failed hand-overs.
     failed: BTreeMap<NodeId, u32>,
     /// Monotonic time of the last hand-over asked for by an interval.
@@ -32,9 +34,19 @@ struct Duties {
     digest: u64,
 }
 
+/// Assignment epoch, certificates.
+type Progress = (u64, usize);
+
 impl Duties {
     fn new(now: Duration) -> Self {
-        Self { known: BTreeMap::new(), seen: BTreeMap::new(), failed: BTreeMap::new(), rotated: now, digest: 0 }
+        Self {
+            known: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            rotated: now,
+            digest: 0,
+        }
     }
 }
 
@@ -69,6 +81,7 @@ impl Duties {
     async fn due(&mut self, context: &Context, now: Duration) -> Vec<Command> {
         let mut commands = self.marks(context, now);
         commands.extend(context.ledger.read(|state| reassignments(state, context.identity.node)));
+        commands.extend(self.idle(context, now));
         commands.extend(self.expiries(context, now).await);
         let (policy, checkpoint) = context
             .ledger
@@ -111,6 +124,26 @@ impl Duties {
                 }
             };
             state.members.iter().filter_map(mark).collect()
+        })
+    }
+
+    /// Open tasks on which another member, though it lives, gets nothing done go to the next.
+    fn idle(&mut self, context: &Context, now: Duration) -> Vec<Command> {
+        let progress = &mut self.progress;
+        context.ledger.read(|state| {
+            progress.retain(|index, _| state.live_task(*index).is_some());
+            let mut late = |task: &&Task| {
+                let done = (task.assignment_epoch, task.certificates.len());
+                let known = progress.entry(task.spec.index).or_insert((done, now));
+                if known.0 != done {
+                    *known = (done, now);
+                }
+                now.saturating_sub(known.1) >= context.patience.idle_after
+            };
+            let here = context.identity.node;
+            let open = state.live_tasks().filter(|task| task.phase == Phase::Open && task.aggregator != here);
+            let lives = |task: &&Task| state.members.get(&task.aggregator).is_some_and(|member| !member.down);
+            open.filter(lives).filter(|task| late(task)).map(|task| reassignment(state, here, task, true)).collect()
         })
     }
 
@@ -210,24 +243,27 @@ async fn decide(context: &Context) {
     }
 }
 
-/// Live tasks whose aggregator is gone go to the leader, or under assignment to the next in the ring.
+/// Tasks whose aggregator is gone go to the leader, or under assignment to the next in the ring.
 fn reassignments(state: &State, leader: NodeId) -> Vec<Command> {
-    let mode = state.settings.as_ref().map_or(Mode::Leadership, |settings| settings.rotation.mode);
     let gone = |node: &NodeId| state.members.get(node).is_none_or(|member| member.down);
-    let orphans = state.live_tasks().filter(|task| gone(&task.aggregator));
-    let assign = |task: &eigenshift_ledger::Task| {
-        let next = || {
-            let set = state.sets.get(&task.spec.set_digest)?;
-            let order = state.settings.as_ref()?.rotation.order;
-            let ring = rotation::ring(state, set, Mode::Assignment);
-            rotation::next(&ring, state.rotation.last, order, task.spec.reference_block.hash)
-        };
-        let aggregator = match mode {
-            Mode::Leadership => leader,
-            Mode::Assignment => next().map_or(leader, |candidate| candidate.node),
-        };
-        let assignment_epoch = task.assignment_epoch + 1;
-        Command::Assign { task: task.spec.index, aggregator, assignment_epoch, idle: false }
+    let orphans = state.unsettled_tasks().filter(|task| gone(&task.aggregator));
+    orphans.map(|task| reassignment(state, leader, task, false)).collect()
+}
+
+fn reassignment(state: &State, leader: NodeId, task: &Task, idle: bool) -> Command {
+    let next = || {
+        let set = state.sets.get(&task.spec.set_digest)?;
+        let settings = state.settings.as_ref().filter(|settings| settings.rotation.mode == Mode::Assignment)?;
+        let ring = rotation::ring(state, set, Mode::Assignment);
+        let current = state.members.get(&task.aggregator).and_then(|member| set.by_address(member.operator()));
+        let last = current.map(|record| record.id).filter(|_| idle).or(state.rotation.last);
+        let order = if idle { Order::RoundRobin } else { settings.rotation.order };
+        rotation::next(&ring, last, order, task.spec.reference_block.hash)
     };
-    orphans.map(assign).collect()
+    Command::Assign {
+        task: task.spec.index,
+        aggregator: next().map_or(leader, |candidate| candidate.node),
+        assignment_epoch: task.assignment_epoch + 1,
+        idle,
+    }
 }

@@ -4,7 +4,7 @@ use eigenshift_ledger::rotation::Choice;
 use eigenshift_plugin::{CallError, Candidate};
 use eigenshift_types::{OperatorId, OperatorSet, U256};
 
-use crate::callbacks::Rotation;
+use crate::callbacks::{Rotation, caught};
 
 /// Candidates with their stakes of an operator set; those that the set does not know are left out.
 pub(crate) fn candidates(operators: &[OperatorId], set: &OperatorSet) -> Vec<Candidate> {
@@ -19,6 +19,6 @@ pub(crate) fn candidates(operators: &[OperatorId], set: &OperatorSet) -> Vec<Can
 /// Whether the logic makes the same choice again.
 pub(crate) async fn agrees(rotation: &dyn Rotation, choice: &Choice, set: &OperatorSet) -> Result<bool, CallError> {
     let candidates = candidates(&choice.candidates, set);
-    let at = rotation.next(&candidates, choice.last, choice.seed).await?;
+    let at = caught(rotation.next(&candidates, choice.last, choice.seed)).await?;
     Ok(candidates.get(at).is_some_and(|candidate| candidate.operator_id == choice.chosen))
 }

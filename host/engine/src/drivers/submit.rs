@@ -15,6 +15,7 @@ use eigenshift_plugin::{CallError, Decision, SubmissionCertificate, Transaction}
 use eigenshift_types::{Outcome, TaskIndex};
 use tokio::sync::watch;
 
+use crate::callbacks::caught;
 use crate::context::{Backoff, Context};
 use crate::drivers::transactions::{Flight, is_confirmed};
 use crate::drivers::workers::Workers;
@@ -25,6 +26,7 @@ struct View {
     assignment_epoch: u64,
     certificates: usize,
     intents: usize,
+    disputed: bool,
 }
 
 /// Failed transactions after which a task is given up.
@@ -36,11 +38,12 @@ pub(crate) async fn run(context: Arc<Context>) {
     loop {
         let node = context.identity.node;
         let mine: BTreeMap<TaskIndex, View> = context.ledger.read(|state| {
-            let mine = state.live_tasks().filter(|task| task.aggregator == node);
+            let mine = state.unsettled_tasks().filter(|task| task.aggregator == node);
             let view = |task: &Task| View {
                 assignment_epoch: task.assignment_epoch,
                 certificates: task.certificates.len(),
                 intents: task.intents.len(),
+                disputed: task.disputed,
             };
             mine.map(|task| (task.spec.index, view(task))).collect()
         });
@@ -86,12 +89,12 @@ impl Submission {
         let mut last = *view.borrow_and_update();
         loop {
             let node = self.context.identity.node;
-            let task = self.context.ledger.read(|state| state.live_task(self.index).cloned());
-            let Some(task) = task.filter(|task| task.aggregator == node) else { return };
+            let task = self.context.ledger.read(|state| state.tasks.get(&self.index).cloned());
+            let Some(task) = task.filter(|task| task.is_unsettled() && task.aggregator == node) else { return };
             let next = match task.phase {
                 Phase::Open => self.consider(&task).await,
-                Phase::Submitting => self.follow(&task).await,
-                Phase::Closed(_) => return,
+                // A disputed task is followed like one that has not ended: until a receipt is there that holds.
+                Phase::Submitting | Phase::Closed(_) => self.follow(&task).await,
             };
             let pause = match next {
                 Ok(Next::In(pause)) => pause,
@@ -115,6 +118,7 @@ impl Submission {
         }
     }
 
+    /// Ends the task, or says where a disputed one's answer is now.
     async fn close(&self, outcome: Outcome) -> Result<Next, String> {
         let command = Command::Close { task: self.index, outcome, at: None };
         self.context.ledger.propose(&command).await.map_err(|error| error.to_string())?;
@@ -175,7 +179,8 @@ impl Submission {
         let head = self.context.chain.head().await.map_err(|error| error.to_string())?;
         let certificates = self.certificates(task).await?;
         let view = self.context.task(&task.spec);
-        submission.submit(&view, &certificates, is_final, head.block).await.map_err(|error| describe(&error))
+        let deciding = submission.submit(&view, &certificates, is_final, head.block);
+        caught(deciding).await.map_err(|error| describe(&error))
     }
 
     async fn certificates(&self, task: &Task) -> Result<Vec<SubmissionCertificate>, String> {
@@ -240,7 +245,12 @@ impl Submission {
                 continue;
             }
             if is_confirmed(&self.context, receipt.block).await.map_err(|error| error.to_string())? {
-                return self.close(Outcome::Finalized { tx: intent.tx, block_hash: receipt.block.hash }).await;
+                let outcome = Outcome::Finalized { tx: intent.tx, block_hash: receipt.block.hash };
+                if task.phase == Phase::Closed(outcome.clone()) {
+                    // The disputed receipt is there after all: nothing is to be sent, and only the others can say so.
+                    return Ok(Next::In(self.context.patience.retry_most));
+                }
+                return self.close(outcome).await;
             }
             return Ok(Next::In(self.context.patience.tick));
         }
@@ -254,7 +264,8 @@ impl Submission {
         let head = self.context.chain.head().await.map_err(|error| error.to_string())?;
         let submission = self.context.callbacks.submission().ok_or("the loaded bundle submits nothing")?;
         let view = self.context.task(&task.spec);
-        if submission.is_answered(&view, head.block).await.map_err(|error| describe(&error))? {
+        let answered = caught(submission.is_answered(&view, head.block)).await.map_err(|error| describe(&error))?;
+        if answered {
             if is_confirmed(&self.context, head.block).await.map_err(|error| error.to_string())? {
                 let reason = "the contract holds an answer that none of the announced transactions gave".to_owned();
                 return self.close(Outcome::Failed { reason }).await;

@@ -13,6 +13,7 @@ use eigenshift_types::{B256, BlockRef, Bytes, TaskIndex, TaskSpec};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::callbacks::caught;
 use crate::context::Context;
 use crate::drivers::plan;
 use crate::drivers::transactions::confirmed_number;
@@ -181,7 +182,7 @@ impl Triggers {
             None => self.reference_block().await?,
         };
         let plan = match (self.context.callbacks.source(), trigger) {
-            (Some(source), _) => source.on_trigger(block, trigger).await.map_err(TriggerError::Plugin)?,
+            (Some(source), _) => caught(source.on_trigger(block, trigger)).await.map_err(TriggerError::Plugin)?,
             (None, Trigger::Request(payload)) => {
                 Plan::Create(NewTask { index: None, request: payload.clone(), keys_expected: 1 })
             }
@@ -310,7 +311,7 @@ impl Events {
     async fn scan(&mut self, context: &Context, triggers: &Triggers) -> Result<(), String> {
         let Some(source) = context.callbacks.source() else { return Ok(()) };
         if self.filters.is_none() {
-            self.filters = Some(source.event_filters().await.map_err(|error| error.to_string())?);
+            self.filters = Some(caught(source.event_filters()).await.map_err(|error| error.to_string())?);
         }
         let filters = self.filters.clone().unwrap_or_default();
         if filters.is_empty() {

@@ -1,7 +1,8 @@
 //! Checks what others had logged: at every member.
 //!
-//! The ledger verifies signatures; only a member can say whether a certificate's payload gives its key and digest, and
-//! whether a receipt is on its own chain, and whether the plugin's own order sends the duty where the leader says. What is wrong becomes a complaint in the ledger.
+//! The ledger verifies signatures; only a member can say whether a certificate's payload gives its key and digest,
+//! whether a receipt is on its own chain, and whether the plugin's own order sends the duty where the leader says. What
+//! is wrong becomes a complaint in the ledger.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,13 +14,22 @@ use eigenshift_ledger::{Phase, Task};
 use eigenshift_plugin::{PeerResponse, ProcessError};
 use eigenshift_types::{B256, Certificate, OperatorId, OperatorSet, Outcome, ResponseKey, TaskIndex, TaskSpec};
 
+use crate::callbacks::caught;
 use crate::context::{Backoff, Context};
 use crate::drivers::order;
 
 /// How often a receipt that is not there is looked for before a complaint: this node's chain access may lag.
 const RECEIPT_TRIES: u32 = 8;
 
-type Checked = BTreeSet<(TaskIndex, Option<ResponseKey>)>;
+/// What of a task there is to check.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Certificate(ResponseKey),
+    /// A transaction and its block. A disputed task gets another one.
+    Receipt(B256, B256),
+}
+
+type Checked = BTreeSet<(TaskIndex, Subject)>;
 
 pub(crate) async fn run(context: Arc<Context>) {
     let mut changes = context.ledger.changes();
@@ -58,25 +68,31 @@ pub(crate) async fn run(context: Arc<Context>) {
     }
 }
 
-/// What of a task there is to check: each certificate, and the receipt.
-fn subjects(task: &Task) -> impl Iterator<Item = (TaskIndex, Option<ResponseKey>)> {
+fn subjects(task: &Task) -> impl Iterator<Item = (TaskIndex, Subject)> {
     let index = task.spec.index;
-    let finalized = matches!(task.phase, Phase::Closed(Outcome::Finalized { .. }));
-    task.certificates.keys().map(move |key| (index, Some(key.clone()))).chain(finalized.then_some((index, None)))
+    let receipt = match task.phase {
+        Phase::Closed(Outcome::Finalized { tx, block_hash }) => Some(Subject::Receipt(tx, block_hash)),
+        _ => None,
+    };
+    task.certificates.keys().cloned().map(Subject::Certificate).chain(receipt).map(move |subject| (index, subject))
 }
 
 fn check(context: &Arc<Context>, task: &Task, checked: &mut Checked) {
-    for certificate in task.certificates.values() {
-        if checked.insert((task.spec.index, Some(certificate.key.clone()))) && task.aggregator != context.identity.node
-        {
-            context.env.spawn(check_certificate(Arc::clone(context), task.spec.clone(), certificate.clone()));
+    for (index, subject) in subjects(task) {
+        // What this node had logged itself it has checked before.
+        if !checked.insert((index, subject.clone())) || task.aggregator == context.identity.node {
+            continue;
         }
-    }
-    if let Phase::Closed(Outcome::Finalized { tx, block_hash }) = task.phase
-        && checked.insert((task.spec.index, None))
-        && task.aggregator != context.identity.node
-    {
-        context.env.spawn(check_receipt(Arc::clone(context), task.spec.index, tx, block_hash));
+        match subject {
+            Subject::Certificate(key) => {
+                if let Some(certificate) = task.certificates.get(&key) {
+                    context.env.spawn(check_certificate(Arc::clone(context), task.spec.clone(), certificate.clone()));
+                }
+            }
+            Subject::Receipt(tx, block_hash) => {
+                context.env.spawn(check_receipt(Arc::clone(context), index, tx, block_hash));
+            }
+        }
     }
 }
 
@@ -90,7 +106,7 @@ async fn check_certificate(context: Arc<Context>, spec: TaskSpec, certificate: C
         extension: Default::default(),
     };
     let task = context.task(&spec);
-    let problem = match context.callbacks.on_leader_process_task_response(&task, &response).await {
+    let problem = match caught(context.callbacks.on_leader_process_task_response(&task, &response)).await {
         Ok(place)
             if (place.task_index, &place.key, place.digest) == (spec.index, &certificate.key, certificate.digest) =>
         {

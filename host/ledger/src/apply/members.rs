@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::B256;
-use eigenshift_types::{NodeId, NodeSignature, OperatorId, SignedJoin, TaskIndex};
+use eigenshift_types::{NodeId, NodeSignature, OperatorId, Outcome as Ending, SignedJoin, TaskIndex};
 
 use super::{Context, Outcome, agreed, mark_due, operator_of};
 use crate::command::{Bootstrap, ComplaintKind, SignedCommand, settings_approval};
+use crate::machine::Halt;
 use crate::reply::{Accepted, Refusal};
 use crate::rotation::{self, Choice};
 use crate::settings::{Mode, Settings};
-use crate::state::{Cluster, Complaints, Member, State, push_bounded};
+use crate::state::{Cluster, Complaints, Member, Phase, State, push_bounded};
 use crate::window::Window;
 
 const MAX_CHALLENGES: usize = 4096;
@@ -34,7 +35,26 @@ fn join_problem(join: &SignedJoin) -> Option<&'static str> {
     }
 }
 
-pub(super) fn bootstrap(state: &mut State, context: Context, signed: &SignedCommand, bootstrap: &Bootstrap) -> Outcome {
+pub(super) fn bootstrap(
+    state: &mut State,
+    context: Context,
+    signed: &SignedCommand,
+    bootstrap: &Bootstrap,
+) -> Result<Outcome, Halt> {
+    if let Err(refusal) = bootstrap_allowed(context, signed, bootstrap) {
+        return Ok(Err(refusal));
+    }
+    known_rules(context, &bootstrap.settings)?;
+    Ok(begin(state, context, signed, bootstrap))
+}
+
+/// Settings that were agreed on but name rules that this software does not have stop the group on this node: going by
+/// others would be guessing.
+fn known_rules(context: Context, settings: &Settings) -> Result<(), Halt> {
+    settings.unknown_rules().map_or(Ok(()), |what| Err(Halt::UnknownRules { index: context.index, what }))
+}
+
+fn bootstrap_allowed(context: Context, signed: &SignedCommand, bootstrap: &Bootstrap) -> Result<(), Refusal> {
     context.leader_only()?;
     let message = &bootstrap.join.join;
     if context.author != FIRST || !signed.is_signed_by(&message.node_key, message.cluster_id, bootstrap.epoch) {
@@ -46,6 +66,11 @@ pub(super) fn bootstrap(state: &mut State, context: Context, signed: &SignedComm
     if let Some(why) = join_problem(&bootstrap.join) {
         return Err(Refusal::InvalidJoin { why });
     }
+    Ok(())
+}
+
+fn begin(state: &mut State, context: Context, signed: &SignedCommand, bootstrap: &Bootstrap) -> Outcome {
+    let message = &bootstrap.join.join;
     if let Some(why) = bootstrap.settings.problem() {
         return Err(Refusal::InvalidSettings { why });
     }
@@ -173,10 +198,29 @@ pub(super) fn turn(state: &mut State, context: Context, seed: B256, operator: Op
 
 pub(super) fn replace_settings(
     state: &mut State,
+    context: Context,
     settings: Settings,
     revision: u64,
     approvals: &[(NodeId, NodeSignature)],
-) -> Outcome {
+) -> Result<Outcome, Halt> {
+    if let Err(refusal) = settings_approved(state, &settings, revision, approvals) {
+        return Ok(Err(refusal));
+    }
+    known_rules(context, &settings)?;
+    if let Some(why) = settings.problem() {
+        return Ok(Err(Refusal::InvalidSettings { why }));
+    }
+    state.settings = Some(settings);
+    state.settings_revision = revision;
+    Ok(Ok(Accepted::Plain))
+}
+
+fn settings_approved(
+    state: &State,
+    settings: &Settings,
+    revision: u64,
+    approvals: &[(NodeId, NodeSignature)],
+) -> Result<(), Refusal> {
     let (current, cluster) = agreed(state)?;
     if revision != state.settings_revision + 1 {
         return Err(Refusal::InvalidSettings { why: "the revision is not one above the one in force" });
@@ -184,10 +228,7 @@ pub(super) fn replace_settings(
     if settings.registry != current.registry {
         return Err(Refusal::InvalidSettings { why: "the registry cannot change within an epoch" });
     }
-    if let Some(why) = settings.problem() {
-        return Err(Refusal::InvalidSettings { why });
-    }
-    let bytes = settings_approval(cluster.id, cluster.epoch, revision, &settings);
+    let bytes = settings_approval(cluster.id, cluster.epoch, revision, settings);
     let valid: BTreeSet<NodeId> = approvals
         .iter()
         .filter(|(node, _)| state.voters.contains(node))
@@ -200,9 +241,7 @@ pub(super) fn replace_settings(
     if valid.len() < need {
         return Err(Refusal::NotApproved { have: valid.len(), need });
     }
-    state.settings = Some(settings);
-    state.settings_revision = revision;
-    Ok(Accepted::Plain)
+    Ok(())
 }
 
 pub(super) fn complain(
@@ -227,14 +266,9 @@ pub(super) fn complain(
     }
     let Some(entry) = state.complaints.iter_mut().find(|known| same(known)) else { return Ok(Accepted::Plain) };
     entry.by.insert(context.author, evidence);
-    let members = entry.by.keys().filter(|node| state.members.contains_key(node)).count();
     let voters = entry.by.keys().filter(|node| state.voters.contains(node)).count();
     match kind {
-        ComplaintKind::Receipt if members * 2 > state.members.len() => {
-            if let Some(task) = task.and_then(|task| state.tasks.get_mut(&task)) {
-                task.disputed = true;
-            }
-        }
+        ComplaintKind::Receipt => dispute(state, context, task),
         ComplaintKind::Withholding if term == context.term && voters * 2 > state.voters.len() => {
             let (settings, _) = agreed(state)?;
             if settings.rotation.mode == Mode::Leadership && state.rotation.due.is_none() {
@@ -244,4 +278,19 @@ pub(super) fn complain(
         _ => {}
     }
     Ok(Accepted::Plain)
+}
+
+/// A receipt that more than half the members do not see, in whatever term each of them looked, is disputed. Whoever
+/// completes the majority submits again: it answers, and it does not believe in the receipt.
+fn dispute(state: &mut State, context: Context, task: Option<TaskIndex>) {
+    let about = |known: &&Complaints| known.kind == ComplaintKind::Receipt && known.task == task;
+    let by: BTreeSet<&NodeId> = state.complaints.iter().filter(about).flat_map(|known| known.by.keys()).collect();
+    let members = by.into_iter().filter(|node| state.members.contains_key(node)).count();
+    let Some(task) = task.and_then(|task| state.tasks.get_mut(&task)) else { return };
+    let finalized = matches!(task.phase, Phase::Closed(Ending::Finalized { .. }));
+    if finalized && !task.disputed && members * 2 > state.members.len() {
+        task.disputed = true;
+        task.aggregator = context.author;
+        task.assignment_epoch = task.assignment_epoch.saturating_add(1);
+    }
 }

@@ -3,7 +3,7 @@
 use eigenshift_types::{BlockRef, Certificate, NodeId, OperatorSet, Outcome as Ending, Quorums, TaskIndex};
 
 use super::{Context, Outcome, agreed, mark_due, to_reply};
-use crate::command::{CreateTask, Intent, PlanTask};
+use crate::command::{ComplaintKind, CreateTask, Intent, PlanTask};
 use crate::machine::Cache;
 use crate::reply::{Accepted, Refusal, Reply};
 use crate::rotation;
@@ -231,17 +231,18 @@ pub(super) fn assign(
 ) -> Outcome {
     context.leader_only()?;
     let (assignment_epoch, idle) = how;
-    let task = live(state, index)?;
+    let task = unsettled_mut(state, index)?;
     if assignment_epoch != task.assignment_epoch + 1 {
         return Err(Refusal::StaleAssignment { current: task.assignment_epoch });
     }
-    if state.members.get(&task.aggregator).is_some_and(|member| !member.down) && !idle {
+    let current = task.aggregator;
+    if state.members.get(&current).is_some_and(|member| !member.down) && !idle {
         return Err(Refusal::AggregatorLives);
     }
     if state.members.get(&aggregator).is_none_or(|member| member.down) {
         return Err(Refusal::UnknownMember { node: aggregator });
     }
-    let task = live_mut(state, index)?;
+    let task = unsettled_mut(state, index)?;
     task.aggregator = aggregator;
     task.assignment_epoch = assignment_epoch;
     Ok(Accepted::Plain)
@@ -255,6 +256,11 @@ fn live(state: &State, index: TaskIndex) -> Result<&Task, Refusal> {
 fn live_mut(state: &mut State, index: TaskIndex) -> Result<&mut Task, Refusal> {
     let task = state.tasks.get_mut(&index).ok_or(Refusal::UnknownTask { index })?;
     if task.is_live() { Ok(task) } else { Err(Refusal::TaskEnded { index }) }
+}
+
+fn unsettled_mut(state: &mut State, index: TaskIndex) -> Result<&mut Task, Refusal> {
+    let task = state.tasks.get_mut(&index).ok_or(Refusal::UnknownTask { index })?;
+    if task.is_unsettled() { Ok(task) } else { Err(Refusal::TaskEnded { index }) }
 }
 
 fn aggregator_only(task: &Task, context: Context) -> Result<(), Refusal> {
@@ -309,7 +315,7 @@ pub(super) fn certify(
 }
 
 pub(super) fn intent(state: &mut State, context: Context, intent: Intent) -> Outcome {
-    let task = live_mut(state, intent.task)?;
+    let task = unsettled_mut(state, intent.task)?;
     aggregator_only(task, context)?;
     if intent.assignment_epoch != task.assignment_epoch {
         return Err(Refusal::StaleAssignment { current: task.assignment_epoch });
@@ -333,7 +339,9 @@ pub(super) fn intent(state: &mut State, context: Context, intent: Intent) -> Out
         return Err(Refusal::InvalidIntent { why: "64 transactions were announced for this task, which is the limit" });
     }
     task.intents.push(intent);
-    task.phase = Phase::Submitting;
+    if task.is_live() {
+        task.phase = Phase::Submitting;
+    }
     Ok(Accepted::Plain)
 }
 
@@ -345,6 +353,9 @@ pub(super) fn close(
     at: Option<BlockRef>,
 ) -> Outcome {
     let expiry = agreed(state)?.0.expiry;
+    if state.tasks.get(&index).is_some_and(|task| task.disputed) {
+        return settle(state, context, index, ending);
+    }
     let task = live(state, index)?;
     match &ending {
         Ending::Finalized { tx, .. } => {
@@ -384,6 +395,24 @@ pub(super) fn close(
         }
     }
     end(state, index, ending)
+}
+
+/// A disputed task's answer was submitted again: another receipt takes the place of the one that is not there.
+fn settle(state: &mut State, context: Context, index: TaskIndex, ending: Ending) -> Outcome {
+    let task = unsettled_mut(state, index)?;
+    let Ending::Finalized { tx, .. } = &ending else { return Err(Refusal::TaskEnded { index }) };
+    aggregator_only(task, context)?;
+    if !task.intents.iter().any(|intent| intent.tx == *tx) {
+        return Err(Refusal::WrongPhase { why: "only an announced transaction finalizes a task" });
+    }
+    let ending = Phase::Closed(ending);
+    if task.phase == ending {
+        return Err(Refusal::WrongPhase { why: "this is the receipt that most members do not see" });
+    }
+    task.phase = ending;
+    task.disputed = false;
+    state.complaints.retain(|known| !(known.kind == ComplaintKind::Receipt && known.task == Some(index)));
+    Ok(Accepted::Plain)
 }
 
 fn end(state: &mut State, index: TaskIndex, ending: Ending) -> Outcome {

@@ -1,9 +1,9 @@
 //! What happens over several entries: rotation, retention, halting, replay of commands.
 
 use alloy_primitives::B256;
-use eigenshift_ledger::command::ComplaintKind;
+use eigenshift_ledger::command::{ComplaintKind, settings_approval};
 use eigenshift_ledger::settings::{Mode, Order, Policy};
-use eigenshift_ledger::{Accepted, Command, Halt, Payload, Reply};
+use eigenshift_ledger::{Accepted, Command, Halt, Payload, Reply, RestoreError, Settings};
 use eigenshift_types::{CommandId, NodeId, Outcome};
 
 use crate::sim::{CLUSTER, EPOCH, Sim, outcome};
@@ -250,14 +250,28 @@ fn complaints_of_more_than_half_make_the_duty_move() {
 }
 
 #[test]
-fn a_receipt_that_most_members_miss_makes_the_task_disputed() {
-    let mut sim = Sim::new(Mode::Leadership);
-    whole_task(&mut sim, 0);
-    let complaint =
-        Command::Complaint { term: 1, kind: ComplaintKind::Receipt, task: Some(0), evidence: "none".into() };
-    for operator in 1..4 {
-        assert!(!sim.state().tasks[&0].disputed);
-        assert_eq!(outcome(&sim.log_as(operator, &complaint)), "accepted");
+fn settings_of_another_version_halt_when_they_are_agreed_on_and_not_before() {
+    let changes: [fn(&mut Settings); 2] =
+        [|settings| settings.fuel_schedule = "wasmtime-60".into(), |settings| settings.ledger_version += 1];
+    for change in changes {
+        let mut sim = Sim::new(Mode::Leadership);
+        let mut settings = sim.state().settings.clone().unwrap();
+        change(&mut settings);
+        let bytes = settings_approval(CLUSTER, EPOCH, 1, &settings);
+        let approve = |operator: &crate::sim::Operator| (operator.node, operator.key.sign(&bytes));
+        let approvals = |count| sim.operators.iter().take(count).map(approve).collect::<Vec<_>>();
+        let command =
+            |approvals| Command::ClusterSettings { settings: Box::new(settings.clone()), revision: 1, approvals };
+        let (few, enough) = (command(approvals(2)), command(approvals(3)));
+        assert_eq!(outcome(&sim.log_as(0, &few)), "not-approved");
+        assert_eq!(outcome(&sim.log_as(0, &enough)), "halted");
+        assert!(matches!(sim.machine.halted(), Some(Halt::UnknownRules { .. })));
+        // One that comes by a snapshot does not go on either.
+        let mut state = sim.state().clone();
+        state.settings = Some(settings);
+        let before = sim.machine.snapshot();
+        let refused = sim.machine.restore(&state.snapshot());
+        assert!(matches!(refused, Err(RestoreError::UnknownRules(_))), "{refused:?}");
+        assert_eq!(sim.machine.snapshot(), before);
     }
-    assert!(sim.state().tasks[&0].disputed);
 }

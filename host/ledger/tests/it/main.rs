@@ -8,7 +8,9 @@
 )]
 
 mod authors;
+mod endings;
 mod lives;
 mod properties;
 mod sim;
+mod table;
 mod units;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
+use eigenshift_ledger::command::ComplaintKind;
 use eigenshift_ledger::settings::Mode;
 use eigenshift_ledger::{Command, Machine, Phase, State};
 use eigenshift_types::{Outcome, ResponseKey, TaskIndex};
@@ -23,6 +24,7 @@ enum Step {
     Up { member: usize },
     Assign { task: u32, member: usize },
     Rejoin { member: usize, challenge: u8 },
+    Complain { member: usize, task: u32 },
     Rotate,
     Elect { member: usize },
     Garbage,
@@ -42,6 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4_usize).prop_map(|member| Step::Up { member }),
         2 => (task, 0..4_usize).prop_map(|(task, member)| Step::Assign { task, member }),
         1 => (0..4_usize, 10..40_u8).prop_map(|(member, challenge)| Step::Rejoin { member, challenge }),
+        3 => (0..4_usize, 0..4_u32).prop_map(|(member, task)| Step::Complain { member, task }),
         1 => Just(Step::Rotate),
         2 => (0..4_usize).prop_map(|member| Step::Elect { member }),
         1 => Just(Step::Garbage),
@@ -69,6 +72,13 @@ fn play(sim: &mut Sim, author: usize, step: Step) {
         Step::Rejoin { member, challenge } => {
             Command::AddOperator { join: Box::new(sim.join(member, B256::repeat_byte(challenge))) }
         }
+        Step::Complain { member, task } => {
+            let evidence = String::new();
+            let complaint =
+                Command::Complaint { term: sim.term, kind: ComplaintKind::Receipt, task: Some(task), evidence };
+            sim.log_as(member, &complaint);
+            return;
+        }
         Step::Rotate => Command::Rotate,
         Step::Elect { member } => return sim.elect(member),
         Step::Garbage => {
@@ -91,19 +101,20 @@ fn play(sim: &mut Sim, author: usize, step: Step) {
     }
 }
 
-type Endings = BTreeMap<TaskIndex, Outcome>;
+/// How each task ended, and whether its receipt is disputed.
+type Endings = BTreeMap<TaskIndex, (Outcome, bool)>;
 type Certified = BTreeMap<(TaskIndex, ResponseKey), B256>;
 
 /// Whatever was final before is so still.
 fn check_finality(state: &State, endings: &mut Endings, certified: &mut Certified) -> Result<(), TestCaseError> {
     for (index, task) in &state.tasks {
         if let Phase::Closed(outcome) = &task.phase {
-            prop_assert_eq!(
-                endings.entry(*index).or_insert_with(|| outcome.clone()),
-                outcome,
-                "task {} ended twice",
-                index
-            );
+            let known = endings.insert(*index, (outcome.clone(), task.disputed));
+            let (before, disputed) = known.unwrap_or_else(|| (outcome.clone(), false));
+            // A disputed receipt may give way to another one; the outcome stays.
+            let receipts =
+                disputed && matches!((&before, outcome), (Outcome::Finalized { .. }, Outcome::Finalized { .. }));
+            prop_assert!(before == *outcome || receipts, "task {} ended twice", index);
         } else {
             prop_assert!(!endings.contains_key(index), "task {} came back", index);
         }

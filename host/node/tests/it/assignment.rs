@@ -1,6 +1,7 @@
 //! Assignment: each task names its aggregator in the log, who need not lead nor vote.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use eigenshift_ledger::settings::Mode;
 use eigenshift_ledger::{Settings, State};
@@ -73,5 +74,28 @@ async fn a_member_beyond_max_voters_signs_and_aggregates() {
     }
     assert_eq!(aggregators.len(), 4, "the learner too");
     assert_eq!(cluster.handle(0).read(|state| state.voters.len()), 3);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_aggregator_that_lives_and_does_nothing_is_replaced() {
+    let plan =
+        Plan { settings: assignment, patience: |patience| patience.idle_after = Duration::from_secs(2), ..Plan::of(4) };
+    let cluster = Cluster::start(plan).await;
+    let leader = cluster.leader().await;
+    let idle = cluster.live().find(|number| *number != leader).unwrap();
+    cluster.operators[idle].probe.set_desk(false);
+    let idler = cluster.handle(idle).identity().node;
+    let mut replaced = 0;
+    // Round robin over four: it is its turn once.
+    for number in 0..4 {
+        let index = cluster.request(&format!("task-{number}"), vec![number]).await;
+        let (task, outcome) = cluster.ended(index).await;
+        assert_eq!(outcome, Outcome::Done);
+        assert_ne!(task.aggregator, idler);
+        replaced += task.assignment_epoch;
+    }
+    assert_eq!(replaced, 1);
+    cluster.handle(leader).read(|state| assert!(state.members.values().all(|member| !member.down), "it lives"));
     cluster.end().await;
 }

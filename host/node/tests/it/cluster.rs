@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use eigenshift_chain::{Chain, EmbeddedChain, EmbeddedOptions, Wallet};
 use eigenshift_engine::callbacks::Callbacks;
-use eigenshift_engine::{AvsHandle, Triggered};
+use eigenshift_engine::{AvsHandle, Patience, Triggered};
 use eigenshift_env::Env;
 use eigenshift_ledger::settings::{Policy, RotationSettings};
 use eigenshift_ledger::{Phase, Settings, State, Task};
@@ -19,6 +19,7 @@ use futures::FutureExt;
 use futures::future::select_all;
 use tempfile::TempDir;
 
+use crate::forgetful::{Forgetful, Sight};
 use crate::logic::Probe;
 
 /// Far above what anything here takes, so that a test that hangs says where.
@@ -63,6 +64,8 @@ pub async fn wait<T>(handle: &AvsHandle, what: &str, check: impl Fn(&State) -> O
 pub struct Operator {
     pub keys: OperatorKeys,
     pub probe: Probe,
+    /// What it sees of the chain.
+    pub sight: Sight,
     pub directory: PathBuf,
     pub running: Option<(Node, AvsHandle)>,
     /// Where it listened when it was stopped: there again.
@@ -78,13 +81,24 @@ pub struct Plan {
     pub settings: fn(&mut Settings),
     /// Whether nodes have an admin listener.
     pub admin: bool,
+    /// Tasks end on chain.
+    pub submits: bool,
+    pub patience: fn(&mut Patience),
     /// The last operator does what [`crate::logic::order`] says.
     pub last_obeys: bool,
 }
 
 impl Plan {
     pub fn of(operators: usize) -> Self {
-        Self { enrolled: operators, running: operators, settings: |_| {}, admin: false, last_obeys: false }
+        Self {
+            enrolled: operators,
+            running: operators,
+            settings: |_| {},
+            admin: false,
+            submits: false,
+            patience: |_| {},
+            last_obeys: false,
+        }
     }
 }
 
@@ -102,6 +116,7 @@ pub struct Cluster {
     pub operators: Vec<Operator>,
     pub directory: TempDir,
     admin: bool,
+    patience: fn(&mut Patience),
 }
 
 impl Cluster {
@@ -120,9 +135,14 @@ impl Cluster {
         let env = Env::real();
         let directory = tempfile::tempdir().unwrap();
         let owner = Wallet::random(&env).unwrap();
+        let probe = |number: usize| {
+            let probe = Probe::new(plan.last_obeys && number + 1 == plan.enrolled);
+            if plan.submits { probe.submitting() } else { probe }
+        };
         let operator = |number: usize| Operator {
             keys: OperatorKeys::random(&env).unwrap(),
-            probe: Probe::new(plan.last_obeys && number + 1 == plan.enrolled),
+            probe: probe(number),
+            sight: Sight::default(),
             directory: directory.path().join(format!("operator-{number}")),
             running: None,
             addresses: None,
@@ -145,11 +165,22 @@ impl Cluster {
         (plan.settings)(&mut settings);
         let service =
             Service { avs: AVS.parse().unwrap(), chain_id: chain.chain_id(), service_manager: Address::repeat_byte(5) };
-        Self { env, chain, registry, service, settings, operators, directory, admin: plan.admin }
+        Self {
+            env,
+            chain,
+            registry,
+            service,
+            settings,
+            operators,
+            directory,
+            admin: plan.admin,
+            patience: plan.patience,
+        }
     }
 
     pub fn node_options(&self, number: usize, directory: &Path) -> NodeOptions {
         let mut options = loopback(directory);
+        (self.patience)(&mut options.patience);
         if let Some((raft, http)) = self.operators[number].addresses {
             (options.raft, options.http) = (raft, http);
         }
@@ -172,7 +203,7 @@ impl Cluster {
             entrance,
             bls: keys.bls,
             wallet: keys.wallet,
-            chain: Arc::clone(&self.chain) as Arc<dyn Chain>,
+            chain: Arc::new(Forgetful { chain: Arc::clone(&self.chain), sight: self.operators[number].sight.clone() }),
             logic,
             timers: Vec::new(),
         }
@@ -320,6 +351,7 @@ impl Cluster {
     /// Ends everything.
     pub async fn end(mut self) {
         self.set_gates(true);
+        self.operators.iter().for_each(|operator| operator.probe.set_desk(true));
         for number in 0..self.operators.len() {
             if self.operators[number].running.is_some() {
                 self.stop(number).await;

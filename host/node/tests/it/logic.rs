@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eigenshift_engine::callbacks::{Callbacks, Rotation};
+use eigenshift_engine::callbacks::{Callbacks, Rotation, TaskSubmission};
 use eigenshift_engine::signer::TaskSigner;
-use eigenshift_plugin::{AggregateKey, CallError, Candidate, PeerResponse, ProcessError, Signable, Task};
-use eigenshift_types::{B256, Bytes, OperatorId, ResponseKey, TaskIndex, keccak256};
+use eigenshift_plugin::{
+    AggregateKey, CallError, Candidate, Decision, PeerResponse, ProcessError, Signable, SubmissionCertificate, Task,
+    Transaction,
+};
+use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, ResponseKey, TaskIndex, U256, keccak256};
 use tokio::sync::watch;
 
 /// What a request says to an operator that does not behave.
@@ -25,13 +28,31 @@ pub const MINE: &[u8] = b"boom";
 pub struct Probe {
     calls: watch::Sender<u32>,
     gate: watch::Sender<bool>,
+    desk: watch::Sender<bool>,
     obeys: bool,
+    /// To whom it sends a transaction when a task is certified.
+    submits_to: Option<Address>,
 }
 
 impl Probe {
     /// `obeys`: does what [`order`] says, which an honest operator does not.
     pub fn new(obeys: bool) -> Self {
-        Self { calls: watch::Sender::new(0), gate: watch::Sender::new(true), obeys }
+        Self {
+            calls: watch::Sender::new(0),
+            gate: watch::Sender::new(true),
+            desk: watch::Sender::new(true),
+            obeys,
+            submits_to: None,
+        }
+    }
+
+    pub fn submitting(self) -> Self {
+        Self { submits_to: Some(Address::repeat_byte(0x5b)), ..self }
+    }
+
+    /// While it is closed, nobody's answers are processed here.
+    pub fn set_desk(&self, open: bool) {
+        self.desk.send_replace(open);
     }
 
     pub fn set_gate(&self, open: bool) {
@@ -109,6 +130,8 @@ impl Callbacks for Probe {
         _: &Task,
         response: &PeerResponse,
     ) -> Result<AggregateKey, ProcessError> {
+        let closed = |error: watch::error::RecvError| CallError::Internal(error.to_string());
+        self.desk.subscribe().wait_for(|open| *open).await.map_err(closed)?;
         let Some((task, _)) = response.payload.split_first_chunk::<4>() else {
             let message = "an answer begins with the task's number".to_owned();
             return Err(ProcessError::Rejected { code: "no-answer".to_owned(), message });
@@ -117,8 +140,31 @@ impl Callbacks for Probe {
         Ok(AggregateKey { task_index: TaskIndex::from_be_bytes(*task), key: key(), digest: digest(&response.payload) })
     }
 
+    fn submission(&self) -> Option<&dyn TaskSubmission> {
+        self.submits_to.is_some().then_some(self)
+    }
+
     fn rotation(&self) -> Option<&dyn Rotation> {
         Some(self)
+    }
+}
+
+/// A contract that never says that it is answered.
+#[async_trait]
+impl TaskSubmission for Probe {
+    async fn submit(
+        &self,
+        task: &Task,
+        _: &[SubmissionCertificate],
+        _: bool,
+        _: BlockRef,
+    ) -> Result<Decision, CallError> {
+        let to = self.submits_to.ok_or(CallError::Unsupported)?;
+        Ok(Decision::Submit(Transaction { to, data: payload(task.index, 0, &task.request), value: U256::ZERO }))
+    }
+
+    async fn is_answered(&self, _: &Task, _: BlockRef) -> Result<bool, CallError> {
+        Ok(false)
     }
 }
 
