@@ -5,6 +5,8 @@
 //! # Layout
 //! - [`scheme`]: what a BLS scheme offers, so that a second curve can join behind the same code.
 //! - [`bn254`]: EigenLayer's scheme: signatures and operator ids in G1, verification keys in G2.
+//! - [`bls12381`]: Ethereum's scheme: keys in G1, signatures in G2.
+//! - [`any`]: keys and signatures of whichever curve a cluster uses.
 //! - [`error`]: why bytes are not a point or a key.
 //!
 //! # Guarantees
@@ -20,9 +22,14 @@
 //! - Constant-time arithmetic: the curve library's multiplications take time that depends on the scalar. Whoever can
 //!   measure single signings on the operator's own machine is outside what this defends against.
 
+pub mod any;
+mod batch;
+pub mod bls12381;
 pub mod bn254;
 pub mod error;
 pub mod scheme;
+mod transcript;
 
+pub use any::{ContractKey, Curve, PublicKey, SecretKey, Signature};
 pub use error::DecodeError;
 pub use scheme::Scheme;

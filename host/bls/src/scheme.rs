@@ -31,17 +31,21 @@ pub trait Scheme: Send + Sync + 'static {
     /// Whether the key signed the digest. Never true for the identity.
     fn verify(key: &Self::PublicKey, digest: B256, signature: &Self::Signature) -> bool;
 
+    /// Whether the plain sum of signatures verifies under the plain sum of their keys: what a certificate needs, and no
+    /// proof that any of them is valid alone.
+    fn verify_sum(digest: B256, signatures: &[(Self::PublicKey, Self::Signature)]) -> bool;
+
     /// Which of many signatures over the same digest are valid; much cheaper than one by one.
     fn verify_same(digest: B256, signatures: &[(Self::PublicKey, Self::Signature)]) -> Vec<bool>;
 
     /// Which of many signatures over any digests are valid.
     fn verify_each(signatures: &[(Self::PublicKey, B256, Self::Signature)]) -> Vec<bool>;
 
-    /// The sum of signatures: the identity when there are none.
-    fn aggregate(signatures: &[Self::Signature]) -> Self::Signature;
+    /// The sum of signatures, each taken as often as its weight says: the identity when there are none.
+    fn sum(signatures: impl IntoIterator<Item = (Self::Signature, u64)>) -> Self::Signature;
 
-    /// The sum of keys: the identity when there are none.
-    fn aggregate_keys(keys: &[Self::PublicKey]) -> Self::PublicKey;
+    /// The sum of keys, each taken as often as its weight says: the identity when there are none.
+    fn sum_keys(keys: impl IntoIterator<Item = (Self::PublicKey, u64)>) -> Self::PublicKey;
 
     /// Bytes of a key, uncompressed.
     fn encode_key(key: &Self::PublicKey) -> Vec<u8>;

@@ -8,6 +8,7 @@ mod field;
 mod g1;
 mod g2;
 mod hash;
+mod pairing;
 mod points;
 mod secret;
 mod verify;
@@ -18,7 +19,7 @@ pub use g1::G1;
 pub use g2::G2;
 pub use hash::{hash_to_g1, operator_id};
 pub use secret::SecretKey;
-pub use verify::{all_match, matches, verify, verify_each, verify_same};
+pub use verify::{PreparedKey, all_match, matches, verify, verify_each, verify_same, verify_sum};
 
 use crate::{DecodeError, Scheme};
 
@@ -44,6 +45,10 @@ impl Scheme for Bn254 {
         verify(key, digest, signature)
     }
 
+    fn verify_sum(digest: B256, signatures: &[(G2, G1)]) -> bool {
+        verify_sum(digest, signatures)
+    }
+
     fn verify_same(digest: B256, signatures: &[(G2, G1)]) -> Vec<bool> {
         verify_same(digest, signatures)
     }
@@ -52,12 +57,12 @@ impl Scheme for Bn254 {
         verify_each(signatures)
     }
 
-    fn aggregate(signatures: &[G1]) -> G1 {
-        signatures.iter().copied().sum()
+    fn sum(signatures: impl IntoIterator<Item = (G1, u64)>) -> G1 {
+        G1::weighted_sum(signatures)
     }
 
-    fn aggregate_keys(keys: &[G2]) -> G2 {
-        keys.iter().copied().sum()
+    fn sum_keys(keys: impl IntoIterator<Item = (G2, u64)>) -> G2 {
+        G2::weighted_sum(keys)
     }
 
     fn encode_key(key: &G2) -> Vec<u8> {

@@ -10,35 +10,69 @@
 //! batch; each try costs a hash of all of it, so 2^k tries succeed with probability 2^(k-128). And it needs no random
 //! source: every node comes to the same verdict, as the ledger's `apply` requires.
 
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
 
-use alloy_primitives::Keccak256;
-use ark_bn254::{Bn254 as Pairs, G1Affine, G2Affine};
-use ark_ec::bn::{G1Prepared, G2Prepared};
-use ark_ec::pairing::{Pairing, PairingOutput};
+use ark_bn254::{G1Affine, G2Affine};
 use ark_ec::{AffineRepr, CurveGroup};
-use ark_ff::AdditiveGroup;
 use eigenshift_types::B256;
 
 use super::combine::{Coefficient, combine};
+use super::pairing::{Prepared, product_is_one};
 use super::{G1, G2, hash_to_g1};
+use crate::batch;
+use crate::transcript::Transcript;
 
-type Prepared = G2Prepared<ark_bn254::Config>;
-
-static NEGATED_GENERATOR: LazyLock<Prepared> = LazyLock::new(|| Prepared::from(-G2Affine::generator()));
+static NEGATED_GENERATOR: LazyLock<Prepared> = LazyLock::new(|| Prepared::new(-G2Affine::generator()));
 
 /// Whether the product of `e(a, -g2)` and of `e(p, q)` over all pairs is one.
-fn cancels(a: G1Affine, pairs: &[(G1Affine, G2Affine)]) -> bool {
-    let left = std::iter::once(a).chain(pairs.iter().map(|pair| pair.0)).map(G1Prepared::from);
-    let right = std::iter::once(NEGATED_GENERATOR.clone()).chain(pairs.iter().map(|pair| Prepared::from(pair.1)));
-    let product = Pairs::multi_miller_loop(left, right);
-    Pairs::final_exponentiation(product).is_some_and(|output| output == PairingOutput::ZERO)
+fn cancels(a: G1Affine, pairs: &[(G1Affine, Prepared)]) -> bool {
+    let mut all = vec![(a, &*NEGATED_GENERATOR)];
+    all.extend(pairs.iter().map(|(point, prepared)| (*point, prepared)));
+    product_is_one(&all)
+}
+
+/// A verification key made ready: verifying under it is about an eighth cheaper, for 12 KiB of memory. Cheap to clone.
+#[derive(Clone)]
+pub struct PreparedKey {
+    key: G2,
+    prepared: Arc<Prepared>,
+}
+
+impl PreparedKey {
+    /// Makes a key ready.
+    #[must_use]
+    pub fn new(key: G2) -> Self {
+        Self { key, prepared: Arc::new(Prepared::new(key.0)) }
+    }
+
+    /// The key.
+    #[must_use]
+    pub const fn key(&self) -> &G2 {
+        &self.key
+    }
+
+    /// Whether the key signed the digest. Never true for the identity, as key or as signature.
+    #[must_use]
+    pub fn verify(&self, digest: B256, signature: &G1) -> bool {
+        if self.key.is_identity() || signature.is_identity() {
+            return false;
+        }
+        product_is_one(&[(signature.0, &NEGATED_GENERATOR), (hash_to_g1(digest).0, &self.prepared)])
+    }
+}
+
+impl fmt::Debug for PreparedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PreparedKey").field(&self.key).finish()
+    }
 }
 
 /// Whether the key signed the digest. Never true for the identity, as key or as signature.
 #[must_use]
 pub fn verify(key: &G2, digest: B256, signature: &G1) -> bool {
-    !key.is_identity() && !signature.is_identity() && cancels(signature.0, &[(hash_to_g1(digest).0, key.0)])
+    PreparedKey::new(*key).verify(digest, signature)
 }
 
 /// Whether a G1 and a G2 key have the same secret. Never true for the identity.
@@ -59,12 +93,21 @@ pub fn all_match(keys: &[(G1, G2)]) -> bool {
         transcript.absorb(&g1.encode());
         transcript.absorb(&g2.encode());
     }
-    let coefficients = transcript.coefficients(keys.len());
+    let coefficients = coefficients(transcript, keys.len());
     let first: Vec<G1Affine> = keys.iter().map(|(g1, _)| g1.0).collect();
     let second: Vec<G2Affine> = keys.iter().map(|(_, g2)| g2.0).collect();
     let left = combine(&first, &coefficients).into_affine();
     let right = combine(&second, &coefficients).into_affine();
-    cancels(left, &[(G1Affine::generator(), right)])
+    cancels(left, &[(G1Affine::generator(), Prepared::new(right))])
+}
+
+/// Whether the plain sum of signatures verifies under the plain sum of their keys: what a certificate needs, and no proof
+/// that any of them is valid alone, because wrong ones can cancel out. Two pairings. False for none.
+#[must_use]
+pub fn verify_sum(digest: B256, signatures: &[(G2, G1)]) -> bool {
+    let key: G2 = signatures.iter().map(|(key, _)| *key).sum();
+    let signature: G1 = signatures.iter().map(|(_, signature)| *signature).sum();
+    verify(&key, digest, &signature)
 }
 
 /// Which of many signatures over one digest are valid. All valid: two pairings in all; each wrong one adds about
@@ -81,53 +124,15 @@ pub fn verify_each(signatures: &[(G2, B256, G1)]) -> Vec<bool> {
     verdicts(signatures.iter().map(|(key, digest, signature)| (key, *digest, signature)))
 }
 
-struct Item {
-    position: usize,
-    digest: B256,
-    key: G2,
-    signature: G1,
-}
+type Item = batch::Item<G2, G1>;
 
 fn verdicts<'a>(signatures: impl ExactSizeIterator<Item = (&'a G2, B256, &'a G1)>) -> Vec<bool> {
-    let mut verdicts = vec![false; signatures.len()];
-    let mut items: Vec<Item> = signatures
+    let count = signatures.len();
+    let items = signatures
         .enumerate()
-        .map(|(position, (key, digest, signature))| Item { position, digest, key: *key, signature: *signature })
-        .filter(|item| !item.key.is_identity() && !item.signature.is_identity())
-        .collect();
-    // Equal digests side by side: they share a pairing, in halves of the batch too.
-    items.sort_by_key(|item| item.digest);
-    settle(&items, &mut verdicts);
-    verdicts
-}
-
-/// Writes down the verdicts of items of which nothing is known. Whether all are valid.
-fn settle(items: &[Item], verdicts: &mut [bool]) -> bool {
-    let valid = all_valid(items);
-    if valid {
-        for item in items {
-            if let Some(verdict) = verdicts.get_mut(item.position) {
-                *verdict = true;
-            }
-        }
-    } else {
-        settle_bad(items, verdicts);
-    }
-    valid
-}
-
-/// Writes down the verdicts of items of which at least one is wrong.
-fn settle_bad(items: &[Item], verdicts: &mut [bool]) {
-    if items.len() <= 1 {
-        return;
-    }
-    let (left, right) = items.split_at(items.len() / 2);
-    if settle(left, verdicts) {
-        // Then the wrong one is on the right: no need to check that as a whole.
-        settle_bad(right, verdicts);
-    } else {
-        settle(right, verdicts);
-    }
+        .filter(|(_, (key, _, signature))| !key.is_identity() && !signature.is_identity())
+        .map(|(position, (key, digest, signature))| Item { position, digest, key: *key, signature: *signature });
+    batch::verdicts(count, items.collect(), all_valid)
 }
 
 fn all_valid(items: &[Item]) -> bool {
@@ -142,59 +147,39 @@ fn all_valid(items: &[Item]) -> bool {
         transcript.absorb(item.digest.as_slice());
         transcript.absorb(&item.signature.encode());
     }
-    let coefficients = transcript.coefficients(items.len());
+    let coefficients = coefficients(transcript, items.len());
     let signatures: Vec<G1Affine> = items.iter().map(|item| item.signature.0).collect();
     let sum = combine(&signatures, &coefficients).into_affine();
-
-    let mut rest = coefficients.as_slice();
-    let mut pairs = Vec::new();
-    for group in items.chunk_by(|a, b| a.digest == b.digest) {
-        let (own, others) = rest.split_at(group.len().min(rest.len()));
-        rest = others;
-        pairs.extend(pair_of(group, own));
-    }
-    cancels(sum, &pairs)
+    cancels(sum, &pairs(items, &coefficients))
 }
 
-/// The pair for the items of one digest. A lone item's coefficient goes to the G1 side, where multiplying is cheaper.
-fn pair_of(group: &[Item], coefficients: &[Coefficient]) -> Option<(G1Affine, G2Affine)> {
-    let hash = hash_to_g1(group.first()?.digest).0;
-    Some(match group {
-        [item] => (combine(&[hash], coefficients).into_affine(), item.key.0),
-        _ => {
-            let keys: Vec<G2Affine> = group.iter().map(|item| item.key.0).collect();
-            (hash, combine(&keys, coefficients).into_affine())
-        }
-    })
+fn coefficients(transcript: Transcript, count: usize) -> Vec<Coefficient> {
+    let half = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    let both = |bytes: [u8; 16]| Coefficient { low: half(&bytes), high: half(bytes.split_at(8).1) };
+    transcript.coefficients(count).into_iter().map(both).collect()
 }
 
-/// Hashes everything that the coefficients must depend on.
-struct Transcript(Keccak256);
-
-impl Transcript {
-    fn new(domain: &str, count: usize) -> Self {
-        let mut hasher = Keccak256::new();
-        hasher.update(domain);
-        hasher.update((count as u64).to_be_bytes());
-        Self(hasher)
+/// One pair for each distinct digest or for each distinct key, whichever are fewer.
+fn pairs(items: &[Item], coefficients: &[Coefficient]) -> Vec<(G1Affine, Prepared)> {
+    let with = || items.iter().zip(coefficients);
+    let mut by_digest: BTreeMap<B256, Vec<(&Item, Coefficient)>> = BTreeMap::new();
+    let mut by_key: BTreeMap<[u8; G2::LEN], Vec<(&Item, Coefficient)>> = BTreeMap::new();
+    for (item, coefficient) in with() {
+        by_digest.entry(item.digest).or_default().push((item, *coefficient));
+        by_key.entry(item.key.encode()).or_default().push((item, *coefficient));
     }
-
-    /// Every part has a fixed length, so that no two batches give the same bytes.
-    fn absorb(&mut self, part: &[u8]) {
-        self.0.update(part);
+    if by_digest.len() < by_key.len() {
+        let pair = |(digest, group): (B256, Vec<(&Item, Coefficient)>)| {
+            let (keys, coefficients): (Vec<_>, Vec<_>) = group.iter().map(|(item, own)| (item.key.0, *own)).unzip();
+            (hash_to_g1(digest).0, Prepared::new(combine(&keys, &coefficients).into_affine()))
+        };
+        return by_digest.into_iter().map(pair).collect();
     }
-
-    fn coefficients(self, count: usize) -> Vec<Coefficient> {
-        let seed = self.0.finalize();
-        (0..count as u64)
-            .map(|number| {
-                let mut hasher = Keccak256::new();
-                hasher.update(seed);
-                hasher.update(number.to_be_bytes());
-                let hash: [u8; 32] = hasher.finalize().0;
-                let half = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-                Coefficient { low: half(&hash), high: half(hash.split_at(8).1) }
-            })
-            .collect()
-    }
+    let pair = |group: Vec<(&Item, Coefficient)>| {
+        let key = group.first().map_or_else(G2Affine::identity, |(item, _)| item.key.0);
+        let (hashes, coefficients): (Vec<_>, Vec<_>) =
+            group.iter().map(|(item, own)| (hash_to_g1(item.digest).0, *own)).unzip();
+        (combine(&hashes, &coefficients).into_affine(), Prepared::new(key))
+    };
+    by_key.into_values().map(pair).collect()
 }
