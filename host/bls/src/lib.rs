@@ -6,6 +6,7 @@
 //! - [`scheme`]: what a BLS scheme offers, so that a second curve can join behind the same code.
 //! - [`bn254`]: EigenLayer's scheme: signatures and operator ids in G1, verification keys in G2.
 //! - [`error`]: why bytes are not a point or a key.
+//! - [`keystore`]: key files: secrets encrypted under a password, as other tools write and read them.
 //!
 //! # Guarantees
 //! - Bytes become points only if they are the one canonical encoding of a point of the right group; the identity is
@@ -22,6 +23,7 @@
 
 pub mod bn254;
 pub mod error;
+pub mod keystore;
 pub mod scheme;
 
 pub use error::DecodeError;

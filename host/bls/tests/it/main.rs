@@ -8,6 +8,7 @@
 )]
 
 mod batch;
+mod keystores;
 mod points;
 mod secret;
 mod vectors;
