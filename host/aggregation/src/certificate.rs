@@ -1,7 +1,7 @@
 //! Certificates: checking them, and taking them apart for a contract.
 
-use eigenshift_bls::DecodeError;
-use eigenshift_bls::bn254::{G1, G2, verify};
+use eigenshift_bls::any::verify;
+use eigenshift_bls::{ContractKey, DecodeError, PublicKey, Signature};
 use eigenshift_types::{B256, Bytes, Certificate, Quorums, Stake};
 
 use crate::operators::Operator;
@@ -39,7 +39,7 @@ pub enum CertificateError {
         /// Percent that is needed.
         threshold: u8,
     },
-    /// The signature is no point of G1, or the identity.
+    /// The signature is no point of its group, or the identity.
     #[error("the aggregate signature: {0}")]
     Signature(#[from] DecodeError),
     /// The signers' keys add up to nothing, under which anything would verify.
@@ -50,27 +50,27 @@ pub enum CertificateError {
 /// What is left of a certificate to check: one pairing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateCheck {
-    /// Sum of the signers' G2 keys, each once per task quorum it has stake in.
-    pub apk_g2: G2,
+    /// Sum of the signers' verification keys, each once per task quorum it has stake in.
+    pub aggregate_key: PublicKey,
     /// What was signed.
     pub digest: B256,
     /// The aggregate signature.
-    pub signature: G1,
+    pub signature: Signature,
     /// (signed, total) stake of each of the task's quorums, in their order.
     pub stakes: Vec<(Stake, Stake)>,
 }
 
 impl CertificateCheck {
-    /// The triple that [`verify_each`](eigenshift_bls::bn254::verify_each) takes, to check many at once.
+    /// The triple that [`verify_each`](eigenshift_bls::any::verify_each) takes, to check many at once.
     #[must_use]
-    pub fn item(&self) -> (G2, B256, G1) {
-        (self.apk_g2, self.digest, self.signature)
+    pub fn item(&self) -> (PublicKey, B256, Signature) {
+        (self.aggregate_key, self.digest, self.signature)
     }
 
     /// The pairing.
     #[must_use]
     pub fn verifies(&self) -> bool {
-        verify(&self.apk_g2, self.digest, &self.signature)
+        verify(&self.aggregate_key, self.digest, &self.signature)
     }
 }
 
@@ -106,31 +106,31 @@ fn check_resolved(
             return Err(CertificateError::SignerWithoutStake { position });
         }
         quorums.add(&mut signed, operator);
-        keys.push((operator.g2, multiplicity));
+        keys.push((operator.public_key, multiplicity));
     }
     if let Some(Shortfall { quorum, signed, total, threshold }) = quorums.unreached(&signed) {
         return Err(CertificateError::BelowThreshold { quorum, signed, total, threshold });
     }
-    let signature = G1::decode(&certificate.signature)?;
-    let apk_g2 = G2::weighted_sum(keys);
-    if apk_g2.is_identity() {
+    let signature = Signature::decode(operators.curve(), &certificate.signature)?;
+    let aggregate_key = PublicKey::weighted_sum(operators.curve(), keys);
+    if aggregate_key.is_identity() {
         return Err(CertificateError::IdentityKey);
     }
-    Ok(CertificateCheck { apk_g2, digest: certificate.digest, signature, stakes: quorums.with_totals(&signed) })
+    Ok(CertificateCheck { aggregate_key, digest: certificate.digest, signature, stakes: quorums.with_totals(&signed) })
 }
 
 /// What a contract needs beside the digest to check a certificate: the fields of the WIT's `certificate`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContractParts {
-    /// G1 keys of the operators with stake in the task that did not sign, ascending by operator id.
+    /// Contract keys of the operators with stake in the task that did not sign, ascending by operator id.
     pub non_signers: Vec<Bytes>,
-    /// Aggregate G1 key of each of the task's quorums, in the order of `quorums`.
+    /// Aggregate contract key of each of the task's quorums, in the order of `quorums`.
     pub quorum_aggregate_keys: Vec<Bytes>,
     /// Quorum numbers, ascending.
     pub quorums: Vec<u8>,
-    /// Sum of the signers' G2 keys, once per quorum a signer has stake in; imaginary parts first.
+    /// Sum of the signers' verification keys, once per quorum a signer has stake in; of BN254 imaginary parts first.
     pub signers_aggregate_key: Bytes,
-    /// Aggregate G1 signature, once per quorum a signer has stake in.
+    /// Aggregate signature, once per quorum a signer has stake in.
     pub signature: Bytes,
 }
 
@@ -145,17 +145,17 @@ pub fn contract_parts(
 ) -> Result<ContractParts, CertificateError> {
     let resolved = TaskQuorums::resolve(operators, quorums)?;
     let check = check_resolved(operators, &resolved, certificate)?;
-    let bytes = |point: &G1| Bytes::copy_from_slice(&point.encode());
+    let bytes = |key: &ContractKey| key.encode();
     let absent = |(position, operator): (usize, &Operator)| {
         let counts = !certificate.signers.contains(position) && resolved.multiplicity(operator) > 0;
-        counts.then(|| bytes(&operator.g1))
+        counts.then(|| bytes(&operator.contract_key))
     };
     let aggregate = |index: usize| operators.quorums().get(index).map(|quorum| bytes(&quorum.aggregate));
     Ok(ContractParts {
         non_signers: operators.all().iter().enumerate().filter_map(absent).collect(),
         quorum_aggregate_keys: resolved.indices().filter_map(aggregate).collect(),
         quorums: quorums.numbers.clone(),
-        signers_aggregate_key: Bytes::copy_from_slice(&check.apk_g2.encode()),
-        signature: bytes(&check.signature),
+        signers_aggregate_key: check.aggregate_key.encode(),
+        signature: check.signature.encode(),
     })
 }

@@ -39,4 +39,6 @@ pub use error::Error;
 pub use operators::Operators;
 pub use quorums::TaskQuorums;
 pub use service::{Events, Handle, Options, Service};
-pub use share::{Accepted, Event, Evidence, KeyProgress, KeyStage, Share, ShareError, TaskAggregation};
+pub use share::{
+    Accepted, Event, Evidence, Expiry, KeyProgress, KeyStage, Policy, Share, ShareError, TaskAggregation, TaskMetadata,
+};

@@ -1,7 +1,8 @@
 //! Operator sets with their points decoded.
 
-use eigenshift_bls::bn254::{G1, G2, all_match, operator_id};
-use eigenshift_types::{B256, BlockRef, Bytes, OperatorId, OperatorRecord, OperatorSet, QuorumRecord, Stake};
+use eigenshift_bls::any::all_match;
+use eigenshift_bls::{ContractKey, Curve, DecodeError, PublicKey, bls12381};
+use eigenshift_types::{B256, BlockRef, OperatorId, OperatorRecord, OperatorSet, QuorumRecord, Stake};
 
 use crate::Error;
 use crate::error::Group;
@@ -12,12 +13,12 @@ pub const MAX_OPERATORS: usize = 1024;
 /// One operator, decoded.
 #[derive(Clone, Debug)]
 pub struct Operator {
-    /// keccak256 of the G1 key.
+    /// keccak256 of the key that contracts add up.
     pub id: OperatorId,
     /// The key that contracts add up.
-    pub g1: G1,
+    pub contract_key: ContractKey,
     /// The key that verifies.
-    pub g2: G2,
+    pub public_key: PublicKey,
     /// Stake in each of the set's quorums.
     pub stakes: Vec<Stake>,
 }
@@ -29,8 +30,8 @@ pub struct Quorum {
     pub number: u8,
     /// Sum of the stakes in it.
     pub total: Stake,
-    /// Sum of the G1 keys of the operators with stake in it.
-    pub aggregate: G1,
+    /// Sum of the contract keys of the operators with stake in it.
+    pub aggregate: ContractKey,
 }
 
 /// An operator set whose points are decoded and whose structure was checked, once; to be shared in an `Arc`.
@@ -39,6 +40,7 @@ pub struct Quorum {
 #[derive(Clone, Debug)]
 pub struct Operators {
     digest: B256,
+    curve: Curve,
     quorums: Vec<Quorum>,
     operators: Vec<Operator>,
 }
@@ -61,17 +63,18 @@ impl Operators {
         if set.digest != set.compute_digest() {
             return Err(Error::Digest);
         }
-        let operators = decode(&set.operators, set.quorums.len())?;
-        let quorums = sums(&operators, set.quorums.iter().map(|quorum| quorum.number))?;
+        let curve = curve_of(&set.operators);
+        let operators = decode(curve, &set.operators, set.quorums.len())?;
+        let quorums = sums(curve, &operators, set.quorums.iter().map(|quorum| quorum.number))?;
         for (found, stated) in quorums.iter().zip(&set.quorums) {
             if found.total != stated.total_stake {
                 return Err(Error::StakeSum { quorum: found.number });
             }
-            if stated.aggregate_g1.as_ref() != found.aggregate.encode() {
+            if stated.aggregate_g1 != found.aggregate.encode() {
                 return Err(Error::AggregateKey { quorum: found.number });
             }
         }
-        Ok(Self { digest: set.digest, quorums, operators })
+        Ok(Self { digest: set.digest, curve, quorums, operators })
     }
 
     /// Whether a set may be logged: [`Operators::from_set`], for callers that need only the answer.
@@ -86,6 +89,12 @@ impl Operators {
     #[must_use]
     pub fn digest(&self) -> B256 {
         self.digest
+    }
+
+    /// The curve of all its keys.
+    #[must_use]
+    pub fn curve(&self) -> Curve {
+        self.curve
     }
 
     /// How many operators there are.
@@ -141,12 +150,13 @@ pub fn assemble(block: BlockRef, numbers: &[u8], mut records: Vec<OperatorRecord
         return Err(Error::SetQuorumOrder);
     }
     records.sort_by_key(|record| record.id);
-    let quorums = sums(&decode(&records, numbers.len())?, numbers.iter().copied())?
+    let curve = curve_of(&records);
+    let quorums = sums(curve, &decode(curve, &records, numbers.len())?, numbers.iter().copied())?
         .into_iter()
         .map(|quorum| QuorumRecord {
             number: quorum.number,
             total_stake: quorum.total,
-            aggregate_g1: Bytes::copy_from_slice(&quorum.aggregate.encode()),
+            aggregate_g1: quorum.aggregate.encode(),
         })
         .collect();
     let mut set = OperatorSet { digest: B256::ZERO, block, quorums, operators: records };
@@ -154,7 +164,13 @@ pub fn assemble(block: BlockRef, numbers: &[u8], mut records: Vec<OperatorRecord
     Ok(set)
 }
 
-fn decode(records: &[OperatorRecord], quorums: usize) -> Result<Vec<Operator>, Error> {
+/// The curve that the first key's length tells. Keys of another one are refused when they are decoded.
+fn curve_of(records: &[OperatorRecord]) -> Curve {
+    let length = records.first().map_or(0, |record| record.g1.len());
+    if length == bls12381::PublicKey::LEN { Curve::Bls12381 } else { Curve::Bn254 }
+}
+
+fn decode(curve: Curve, records: &[OperatorRecord], quorums: usize) -> Result<Vec<Operator>, Error> {
     let mut operators: Vec<Operator> = Vec::with_capacity(records.len());
     for (position, record) in records.iter().enumerate() {
         if operators.last().is_some_and(|before| before.id >= record.id) {
@@ -164,18 +180,27 @@ fn decode(records: &[OperatorRecord], quorums: usize) -> Result<Vec<Operator>, E
             return Err(Error::StakeCount { position, found: record.stakes.len(), quorums });
         }
         let wrong = |group| move |source| Error::OperatorKey { position, group, source };
-        let g1 = G1::decode(&record.g1).map_err(wrong(Group::G1))?;
-        if operator_id(&g1) != record.id {
+        let contract_key = ContractKey::decode(curve, &record.g1).map_err(wrong(Group::G1))?;
+        if contract_key.operator_id() != record.id {
             return Err(Error::OperatorId { position });
         }
-        let g2 = G2::decode(&record.g2).map_err(wrong(Group::G2))?;
-        operators.push(Operator { id: record.id, g1, g2, stakes: record.stakes.clone() });
+        let public_key = match contract_key {
+            // One key is both: a second one would be a second encoding of the set.
+            ContractKey::Bls12381(key) if record.g2.is_empty() => PublicKey::Bls12381(key),
+            ContractKey::Bls12381(_) => {
+                let source = DecodeError::Length { expected: 0, found: record.g2.len() };
+                return Err(wrong(Group::G2)(source));
+            }
+            ContractKey::Bn254(_) => PublicKey::decode(curve, &record.g2).map_err(wrong(Group::G2))?,
+        };
+        operators.push(Operator { id: record.id, contract_key, public_key, stakes: record.stakes.clone() });
     }
-    let keys: Vec<(G1, G2)> = operators.iter().map(|operator| (operator.g1, operator.g2)).collect();
+    let keys: Vec<(ContractKey, PublicKey)> =
+        operators.iter().map(|operator| (operator.contract_key, operator.public_key)).collect();
     if all_match(&keys) { Ok(operators) } else { Err(Error::KeysDiffer) }
 }
 
-fn sums(operators: &[Operator], numbers: impl Iterator<Item = u8>) -> Result<Vec<Quorum>, Error> {
+fn sums(curve: Curve, operators: &[Operator], numbers: impl Iterator<Item = u8>) -> Result<Vec<Quorum>, Error> {
     let sum = |(index, number): (usize, u8)| {
         let stake = |operator: &Operator| operator.stakes.get(index).copied().unwrap_or_default();
         let total = operators
@@ -183,7 +208,8 @@ fn sums(operators: &[Operator], numbers: impl Iterator<Item = u8>) -> Result<Vec
             .try_fold(Stake::default(), |total, operator| total.checked_add(stake(operator)))
             .ok_or(Error::StakeSum { quorum: number })?;
         let staked = operators.iter().filter(|operator| stake(operator) != Stake::default());
-        Ok(Quorum { number, total, aggregate: staked.map(|operator| operator.g1).sum() })
+        let keys = staked.map(|operator| (operator.contract_key, 1));
+        Ok(Quorum { number, total, aggregate: ContractKey::weighted_sum(curve, keys) })
     };
     numbers.enumerate().map(sum).collect()
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eigenshift_bls::DecodeError;
+use eigenshift_bls::any::verify;
+use eigenshift_bls::{Curve, DecodeError, PublicKey, Signature};
 use eigenshift_types::{B256, Bytes, Certificate, OperatorId, Quorums, ResponseKey, TaskIndex};
+use serde::{Deserialize, Serialize};
 
 use crate::Operators;
 
@@ -17,14 +19,110 @@ pub struct TaskAggregation {
     pub operators: Arc<Operators>,
     /// Which quorums must be reached.
     pub quorums: Quorums,
-    /// How long signatures are still added after the quorums are reached. It ends early when every operator has answered;
-    /// zero certifies at once.
-    pub window: Duration,
+    /// When a key whose digest has its quorums is certified.
+    pub policy: Policy,
+    /// When the task ends by itself, if it does; else whoever opened it closes it.
+    pub expiry: Expiry,
     /// Response keys that one operator may answer for. Counted per operator, so that one that makes up keys takes nobody
     /// else's place.
     pub max_keys: usize,
     /// Keys that are certified already, by an aggregator before this one.
     pub certified: Vec<(ResponseKey, B256)>,
+}
+
+/// When a key whose digest has its quorums is certified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// At once: soonest, with the most non-signers.
+    #[default]
+    AtQuorum,
+    /// When enough have signed, or time is up: each non-signer costs gas on chain.
+    Wait {
+        /// How long signatures are still added after the quorums are reached.
+        at_most: Duration,
+        /// How many of those with stake may be missing from the winner without waiting for them.
+        non_signers: usize,
+    },
+}
+
+impl Policy {
+    /// Waits for everybody, for so long; not at all for zero.
+    #[must_use]
+    pub const fn window(window: Duration) -> Self {
+        if window.is_zero() { Self::AtQuorum } else { Self::Wait { at_most: window, non_signers: 0 } }
+    }
+}
+
+/// When a task ends by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// Never: it is closed.
+    #[default]
+    Never,
+    /// So long after it was opened.
+    After(Duration),
+    /// With this block, whatever the time.
+    AtBlock(u64),
+}
+
+/// What eigensdk's aggregation service is told of a task, with its defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskMetadata {
+    /// Number of the task.
+    pub task_index: TaskIndex,
+    /// Block at which the operators' stakes count.
+    pub task_created_block: u64,
+    /// Quorums, strictly ascending.
+    pub quorum_numbers: Vec<u8>,
+    /// One threshold for each quorum, percent of its stake.
+    pub quorum_threshold_percentages: Vec<u8>,
+    /// How long after it was opened the task expires.
+    pub time_to_expiry: Duration,
+    /// How long signatures are still added after the quorums are reached; zero by default.
+    pub window_duration: Duration,
+}
+
+impl TaskMetadata {
+    /// A task without a window.
+    #[must_use]
+    pub const fn new(
+        task_index: TaskIndex,
+        task_created_block: u64,
+        quorum_numbers: Vec<u8>,
+        quorum_threshold_percentages: Vec<u8>,
+        time_to_expiry: Duration,
+    ) -> Self {
+        let window_duration = Duration::ZERO;
+        Self {
+            task_index,
+            task_created_block,
+            quorum_numbers,
+            quorum_threshold_percentages,
+            time_to_expiry,
+            window_duration,
+        }
+    }
+
+    /// The same task with a window.
+    #[must_use]
+    pub const fn with_window_duration(mut self, window: Duration) -> Self {
+        self.window_duration = window;
+        self
+    }
+
+    /// The task under the operators of its block, with one response key.
+    #[must_use]
+    pub fn with_operators(self, operators: Arc<Operators>) -> TaskAggregation {
+        TaskAggregation {
+            task: self.task_index,
+            operators,
+            quorums: Quorums { numbers: self.quorum_numbers, thresholds: self.quorum_threshold_percentages },
+            policy: Policy::window(self.window_duration),
+            expiry: Expiry::After(self.time_to_expiry),
+            max_keys: 1,
+            certified: Vec::new(),
+        }
+    }
 }
 
 /// One operator's signed answer. Bodies are bounded by whoever received them.
@@ -40,7 +138,7 @@ pub struct Share {
     pub digest: B256,
     /// Who signed, as proven by the envelope.
     pub operator: OperatorId,
-    /// The signature over `digest`, uncompressed G1.
+    /// The signature over `digest`, uncompressed.
     pub signature: Bytes,
 }
 
@@ -51,8 +149,11 @@ pub enum Accepted {
     Counted,
     /// The same one counts already.
     Duplicate,
-    /// The key is certified: nothing is left to add.
-    AlreadyCertified,
+    /// The key is certified, with this digest: nothing is left to add.
+    AlreadyCertified {
+        /// What won.
+        digest: B256,
+    },
 }
 
 /// Why a share is refused.
@@ -61,13 +162,16 @@ pub enum ShareError {
     /// No such task here now: park it if it is early, else drop it.
     #[error("task {0} is not being aggregated here")]
     NotOpen(TaskIndex),
+    /// The task has expired.
+    #[error("task {0} has expired")]
+    Expired(TaskIndex),
     /// The signer is not in the task's operator set.
     #[error("operator {0} is not in the task's operator set")]
     UnknownOperator(OperatorId),
     /// The signer has no stake in any of the task's quorums.
     #[error("operator {0} has no stake in the task's quorums")]
     NoStake(OperatorId),
-    /// The signature is no point of G1.
+    /// The signature is no point of its group.
     #[error("the signature: {0}")]
     Malformed(#[from] DecodeError),
     /// The signature is not the operator's over that digest.
@@ -105,6 +209,7 @@ impl ShareError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::NotOpen(_) => "not-open",
+            Self::Expired(_) => "expired",
             Self::UnknownOperator(_) => "unknown-operator",
             Self::NoStake(_) => "no-stake",
             Self::Malformed(_) => "malformed-signature",
@@ -119,7 +224,8 @@ impl ShareError {
 }
 
 /// An operator's signatures over two digests for one key of one task: whoever has its key can check both.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Evidence {
     /// The task.
     pub task: TaskIndex,
@@ -127,10 +233,40 @@ pub struct Evidence {
     pub key: ResponseKey,
     /// Who signed both.
     pub operator: OperatorId,
+    /// Curve of the key and the signatures.
+    pub curve: Curve,
+    /// The operator's verification key, uncompressed; that it is the operator's, the registry tells.
+    pub public_key: Bytes,
     /// Digest and signature that were first, and count.
     pub first: (B256, Bytes),
     /// Digest and signature that came later.
     pub second: (B256, Bytes),
+}
+
+impl Evidence {
+    /// Whether both signatures are the key's, over two digests.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let Ok(key) = PublicKey::decode(self.curve, &self.public_key) else { return false };
+        let valid = |(digest, signature): &(B256, Bytes)| {
+            Signature::decode(self.curve, signature).is_ok_and(|signature| verify(&key, *digest, &signature))
+        };
+        self.first.0 != self.second.0 && valid(&self.first) && valid(&self.second)
+    }
+
+    /// For whoever judges it.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Reads what [`Evidence::to_json`] wrote. Whether it holds is another question.
+    ///
+    /// # Errors
+    /// [`serde_json::Error`] says what is missing or wrong, and where.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
 }
 
 /// What happened. A key of a task has one terminal event: certified or expired.
@@ -144,6 +280,11 @@ pub enum Event {
         task: TaskIndex,
         /// The key, for which there was at least one valid share.
         key: ResponseKey,
+    },
+    /// A task has ended by itself. Once per task, after the terminal events of its keys, of which there may be none.
+    Ended {
+        /// The task.
+        task: TaskIndex,
     },
     /// An operator signed two digests for one key. Once per operator and key.
     Equivocation(Evidence),

@@ -8,6 +8,7 @@
 //! - [`bls12381`]: Ethereum's scheme: keys in G1, signatures in G2.
 //! - [`any`]: keys and signatures of whichever curve a cluster uses.
 //! - [`error`]: why bytes are not a point or a key.
+//! - [`keystore`]: key files: secrets encrypted under a password, as other tools write and read them.
 //!
 //! # Guarantees
 //! - Bytes become points only if they are the one canonical encoding of a point of the right group; the identity is
@@ -27,6 +28,7 @@ mod batch;
 pub mod bls12381;
 pub mod bn254;
 pub mod error;
+pub mod keystore;
 pub mod scheme;
 mod transcript;
 

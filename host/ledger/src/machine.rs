@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, Bytes, keccak256};
 use eigenshift_aggregation::{Operators, check_certificate};
-use eigenshift_bls::bn254;
+use eigenshift_bls::any;
 use eigenshift_types::{Certificate, NodeId, OperatorSet, TaskSpec, frame};
 
 use crate::apply;
@@ -144,7 +144,7 @@ impl Cache {
         }
         let operators = self.operators(state, spec.set_digest).ok_or("its operator set is not known")?;
         let check = check_certificate(&operators, &spec.quorums, certificate).map_err(|error| error.to_string())?;
-        if !bn254::verify(&check.apk_g2, check.digest, &check.signature) {
+        if !check.verifies() {
             return Err("the aggregate signature does not verify".to_owned());
         }
         self.verified.insert(id);
@@ -242,13 +242,13 @@ impl Machine {
                     }
                     if let Ok(check) = check_certificate(&operators, &task.spec.quorums, &certificate) {
                         ids.push(id);
-                        checks.push((check.apk_g2, check.digest, check.signature));
+                        checks.push(check.item());
                     }
                 }
                 _ => {}
             }
         }
-        let verified = bn254::verify_each(&checks);
+        let verified = any::verify_each(&checks);
         prepared.verified.extend(ids.into_iter().zip(verified).filter(|(_, good)| *good).map(|(id, _)| id));
         prepared
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use eigenshift_bls::bn254::G1;
+use eigenshift_bls::Signature;
 use eigenshift_types::{B256, Bytes, ResponseKey, Stake};
 
 use super::Ticket;
@@ -14,7 +14,9 @@ use crate::{KeyProgress, KeyStage, TaskQuorums};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Signed {
     pub(super) digest: B256,
-    pub(super) signature: G1,
+    pub(super) signature: Signature,
+    /// Whether it was verified alone. What was verified as part of a sum counts for certificates, never as evidence.
+    pub(super) alone: bool,
     /// Evidence of a second digest was given out.
     pub(super) equivocated: bool,
 }
@@ -33,16 +35,6 @@ enum Stage {
     Collecting,
     Window { winner: B256, until: Duration },
     Certified { digest: B256 },
-}
-
-/// What counting a valid share did.
-pub(super) enum Counted {
-    /// It was added to its digest's group.
-    Added,
-    /// It was added, and the group has its quorums now, the first to have them.
-    Reached,
-    /// The operator had signed another digest: not added.
-    Second { first: Signed },
 }
 
 /// Invariant: every operator is in one group at most, so there are no more groups than operators.
@@ -66,8 +58,12 @@ impl Key {
         self.shares.get(&position).copied()
     }
 
-    pub(super) fn is_certified(&self) -> bool {
-        matches!(self.stage, Stage::Certified { .. })
+    /// What won, once the key is certified.
+    pub(super) fn certified_digest(&self) -> Option<B256> {
+        match self.stage {
+            Stage::Certified { digest } => Some(digest),
+            Stage::Collecting | Stage::Window { .. } => None,
+        }
     }
 
     /// End of the window and the winner, while the key is in its window.
@@ -83,13 +79,9 @@ impl Key {
         self.shares.len()
     }
 
-    /// Counts a share whose signature is valid and that is not known yet.
-    pub(super) fn count(&mut self, ticket: &Ticket, operator: &Operator, quorums: &TaskQuorums) -> Counted {
-        if let Some(first) = self.shares.get_mut(&ticket.position) {
-            first.equivocated = true;
-            return Counted::Second { first: *first };
-        }
-        let signed = Signed { digest: ticket.digest, signature: ticket.signature, equivocated: false };
+    /// Adds the valid share of an operator that has none yet.
+    pub(super) fn add(&mut self, ticket: &Ticket, operator: &Operator, quorums: &TaskQuorums, alone: bool) {
+        let signed = Signed { digest: ticket.digest, signature: ticket.signature, alone, equivocated: false };
         self.shares.insert(ticket.position, signed);
         let group = self.groups.entry(ticket.digest).or_insert_with(|| Group {
             payload: ticket.payload.clone(),
@@ -98,8 +90,25 @@ impl Key {
         });
         group.signers += 1;
         quorums.add(&mut group.stakes, operator);
-        let first_to_reach = matches!(self.stage, Stage::Collecting) && quorums.unreached(&group.stakes).is_none();
-        if first_to_reach { Counted::Reached } else { Counted::Added }
+    }
+
+    /// Whether the digest has its quorums, the first to have them.
+    pub(super) fn is_first_with_quorums(&self, digest: B256, quorums: &TaskQuorums) -> bool {
+        let group = self.groups.get(&digest).filter(|_| matches!(self.stage, Stage::Collecting));
+        group.is_some_and(|group| quorums.unreached(&group.stakes).is_none())
+    }
+
+    /// How many have signed a digest.
+    pub(super) fn signers(&self, digest: B256) -> usize {
+        self.groups.get(&digest).map_or(0, |group| group.signers)
+    }
+
+    /// The operator's first answer is verified alone now: wrong ones are no evidence, and none is given out again.
+    pub(super) fn judge_first(&mut self, position: usize, valid: bool) {
+        if let Some(first) = self.shares.get_mut(&position) {
+            first.alone = valid;
+            first.equivocated = true;
+        }
     }
 
     pub(super) fn begin_window(&mut self, winner: B256, until: Duration) {
@@ -115,7 +124,7 @@ impl Key {
     }
 
     /// The winner's payload and signatures by position; the key is certified from here on.
-    pub(super) fn take_winner(&mut self, winner: B256) -> (Bytes, BTreeMap<usize, G1>) {
+    pub(super) fn take_winner(&mut self, winner: B256) -> (Bytes, BTreeMap<usize, Signature>) {
         let payload = self.groups.get(&winner).map(|group| group.payload.clone()).unwrap_or_default();
         self.end(winner);
         let of_winner = self.shares.iter().filter(|(_, signed)| signed.digest == winner);

@@ -7,11 +7,11 @@
 mod key;
 mod task;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use eigenshift_bls::bn254::{G1, G2};
-use eigenshift_types::{B256, Bytes, ResponseKey, TaskIndex};
+use eigenshift_bls::{PublicKey, Signature};
+use eigenshift_types::{B256, Bytes, OperatorId, ResponseKey, TaskIndex};
 
 use crate::{Accepted, Error, Event, KeyProgress, Share, ShareError, TaskAggregation};
 use task::Task;
@@ -28,6 +28,8 @@ pub struct Ticket {
     generation: u64,
     /// Position of the signer in the set.
     pub position: usize,
+    /// The signer.
+    pub operator: OperatorId,
     /// What the answer is about.
     pub key: ResponseKey,
     /// `K`.
@@ -35,16 +37,41 @@ pub struct Ticket {
     /// What was signed.
     pub digest: B256,
     /// The signer's key.
-    pub public_key: G2,
+    pub public_key: PublicKey,
     /// The signature.
-    pub signature: G1,
+    pub signature: Signature,
+    /// How often the signature is added in a certificate.
+    pub weight: u64,
+    /// The operator's first answer, if it was over another digest and is not verified alone: with this one, evidence.
+    pub first: Option<(B256, Signature)>,
+}
+
+/// Verdicts over a ticket's signatures, each verified alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Over the ticket's own.
+    pub valid: bool,
+    /// Over that of [`Ticket::first`], if there is one.
+    pub first: Option<bool>,
+}
+
+impl From<bool> for Verdict {
+    fn from(valid: bool) -> Self {
+        Self { valid, first: None }
+    }
 }
 
 impl Ticket {
-    /// The triple that [`verify_each`](eigenshift_bls::bn254::verify_each) takes.
+    /// The triple that [`verify_each`](eigenshift_bls::any::verify_each) takes.
     #[must_use]
-    pub fn item(&self) -> (G2, B256, G1) {
+    pub fn item(&self) -> (PublicKey, B256, Signature) {
         (self.public_key, self.digest, self.signature)
+    }
+
+    /// The triple of the operator's first answer, if it is to be verified too.
+    #[must_use]
+    pub fn first_item(&self) -> Option<(PublicKey, B256, Signature)> {
+        self.first.map(|(digest, signature)| (self.public_key, digest, signature))
     }
 
     /// Whether both stand for the same signature by the same operator in the same opening of the task.
@@ -53,6 +80,12 @@ impl Ticket {
         (self.task, self.generation, self.position, &self.key)
             == (other.task, other.generation, other.position, &other.key)
             && (self.digest, self.signature) == (other.digest, other.signature)
+    }
+
+    /// What tickets of one sum have in common: their signatures are added with the same weight in the same certificate.
+    #[must_use]
+    pub fn sum_id(&self) -> (TaskIndex, u64, &ResponseKey, B256, u64) {
+        (self.task, self.generation, &self.key, self.digest, self.weight)
     }
 }
 
@@ -74,20 +107,39 @@ pub struct Core {
     max_open_tasks: usize,
     generation: u64,
     tasks: BTreeMap<TaskIndex, Task>,
+    /// Newest block that was told of.
+    block: u64,
+    /// Tasks that expired, with the time at which they are forgotten, oldest first.
+    expired: VecDeque<(Duration, TaskIndex)>,
+    /// Wrong signatures by operator, over all tasks.
+    incorrect: BTreeMap<OperatorId, u32>,
 }
+
+/// How long an expired task is remembered as such. Then it is not known any more.
+pub const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// Operators whose wrong signatures are remembered: above it, one with the fewest is forgotten.
+const MAX_SUSPECTS: usize = 4096;
 
 impl Core {
     /// An empty one.
     #[must_use]
     pub fn new(max_open_tasks: usize) -> Self {
-        Self { max_open_tasks, generation: 0, tasks: BTreeMap::new() }
+        Self {
+            max_open_tasks,
+            generation: 0,
+            tasks: BTreeMap::new(),
+            block: 0,
+            expired: VecDeque::new(),
+            incorrect: BTreeMap::new(),
+        }
     }
 
-    /// Begins to collect for a task.
+    /// Begins to collect for a task, at `now`.
     ///
     /// # Errors
     /// [`Error`]: quorums that do not fit the set, no keys, open already, or too many open.
-    pub fn open(&mut self, task: TaskAggregation) -> Result<(), Error> {
+    pub fn open(&mut self, task: TaskAggregation, now: Duration) -> Result<(), Error> {
         if self.tasks.contains_key(&task.task) {
             return Err(Error::AlreadyOpen { task: task.task });
         }
@@ -95,7 +147,7 @@ impl Core {
             return Err(Error::TooManyTasks { max: self.max_open_tasks });
         }
         self.generation += 1;
-        self.tasks.insert(task.task, Task::new(task, self.generation)?);
+        self.tasks.insert(task.task, Task::new(task, self.generation, now)?);
         Ok(())
     }
 
@@ -110,27 +162,95 @@ impl Core {
     /// # Errors
     /// [`ShareError`]; all but its pairing are found here.
     pub fn admit(&self, share: &Share) -> Result<Admission, ShareError> {
-        self.tasks.get(&share.task).ok_or(ShareError::NotOpen(share.task))?.admit(share)
+        self.tasks.get(&share.task).ok_or_else(|| self.unknown(share.task))?.admit(share)
+    }
+
+    fn unknown(&self, task: TaskIndex) -> ShareError {
+        let expired = self.expired.iter().any(|(_, expired)| *expired == task);
+        if expired { ShareError::Expired(task) } else { ShareError::NotOpen(task) }
+    }
+
+    /// Whether an operator sent a wrong signature lately: what it sends is better not verified together with others'.
+    #[must_use]
+    pub fn is_suspect(&self, operator: OperatorId) -> bool {
+        self.incorrect.contains_key(&operator)
+    }
+
+    fn suspect(&mut self, operator: OperatorId) {
+        if self.incorrect.len() >= MAX_SUSPECTS && !self.incorrect.contains_key(&operator) {
+            let least = self.incorrect.iter().min_by_key(|(_, count)| **count).map(|(operator, _)| *operator);
+            least.map(|least| self.incorrect.remove(&least));
+        }
+        let count = self.incorrect.entry(operator).or_default();
+        *count = count.saturating_add(1);
     }
 
     /// Takes the verdict over a share. Windows that ended by `now` end first: what comes after them is late.
-    pub fn count(&mut self, ticket: &Ticket, valid: bool, now: Duration) -> (Result<Accepted, ShareError>, Vec<Event>) {
+    pub fn count(
+        &mut self,
+        ticket: &Ticket,
+        verdict: impl Into<Verdict>,
+        now: Duration,
+    ) -> (Result<Accepted, ShareError>, Vec<Event>) {
+        let verdict = verdict.into();
         let mut events = self.tick(now);
+        if !verdict.valid {
+            self.suspect(ticket.operator);
+        }
         let open = self.tasks.get_mut(&ticket.task).filter(|task| task.generation() == ticket.generation);
         let Some(task) = open else {
-            return (Err(ShareError::NotOpen(ticket.task)), events);
+            return (Err(self.unknown(ticket.task)), events);
         };
-        let answer = task.count(ticket, valid, now, &mut events);
+        let answer = task.count(ticket, verdict, now, &mut events);
         (answer, events)
     }
 
-    /// Ends the windows whose time has come.
+    /// Counts shares of one [`Ticket::sum_id`] whose plain sum was verified, all or none: a sum says nothing of its parts.
+    /// None when they cannot all be counted any more; then each is to be verified alone.
+    pub fn count_sum(
+        &mut self,
+        tickets: &[Ticket],
+        now: Duration,
+    ) -> (Option<Vec<Result<Accepted, ShareError>>>, Vec<Event>) {
+        let mut events = self.tick(now);
+        let Some(first) = tickets.first() else { return (Some(Vec::new()), events) };
+        if tickets.iter().any(|ticket| ticket.sum_id() != first.sum_id()) {
+            return (None, events);
+        }
+        let open = self.tasks.get_mut(&first.task).filter(|task| task.generation() == first.generation);
+        let Some(task) = open else {
+            let error = self.unknown(first.task);
+            return (Some(vec![Err(error); tickets.len()]), events);
+        };
+        let answers = task.count_sum(tickets, now, &mut events);
+        (answers, events)
+    }
+
+    /// Ends the windows and tasks whose time has come, and forgets what ended long ago.
     pub fn tick(&mut self, now: Duration) -> Vec<Event> {
         let mut events = Vec::new();
         for task in self.tasks.values_mut() {
             task.tick(now, &mut events);
         }
+        let late: Vec<TaskIndex> =
+            self.tasks.iter().filter(|(_, task)| task.is_expired(now, self.block)).map(|(index, _)| *index).collect();
+        for index in late {
+            events.extend(self.close(index));
+            events.push(Event::Ended { task: index });
+            self.expired.push_back((now.saturating_add(REMEMBERED), index));
+        }
+        while self.expired.len() > self.max_open_tasks.saturating_mul(4)
+            || self.expired.front().is_some_and(|(until, _)| *until <= now)
+        {
+            self.expired.pop_front();
+        }
         events
+    }
+
+    /// Tells of a new block: tasks that expire with it end. An older one than the newest told of changes nothing.
+    pub fn at_block(&mut self, number: u64, now: Duration) -> Vec<Event> {
+        self.block = self.block.max(number);
+        self.tick(now)
     }
 
     /// When [`Core::tick`] is to be called next.

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use eigenshift_bls::bn254::G1;
-use eigenshift_types::{B256, Bitmap, Bytes, Certificate, ResponseKey, TaskIndex};
+use eigenshift_bls::Signature;
+use eigenshift_types::{B256, Bitmap, Certificate, ResponseKey, TaskIndex};
 
-use super::key::{Counted, Key};
-use super::{Admission, INCORRECT_LIMIT, Ticket};
+use super::key::{Key, Signed};
+use super::{Admission, INCORRECT_LIMIT, Ticket, Verdict};
 use crate::{
-    Accepted, Error, Event, Evidence, KeyProgress, Operators, Share, ShareError, TaskAggregation, TaskQuorums,
+    Accepted, Error, Event, Evidence, Expiry, KeyProgress, Operators, Policy, Share, ShareError, TaskAggregation,
+    TaskQuorums,
 };
 
 #[derive(Debug)]
@@ -19,7 +20,9 @@ pub(super) struct Task {
     generation: u64,
     operators: Arc<Operators>,
     quorums: TaskQuorums,
-    window: Duration,
+    policy: Policy,
+    /// Time or block at which it ends by itself.
+    ends: Option<End>,
     max_keys: usize,
     /// Signers whose shares could count: how many there are decides when waiting is of no more use.
     eligible: usize,
@@ -32,8 +35,14 @@ pub(super) struct Task {
     incorrect: BTreeMap<usize, u32>,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum End {
+    At(Duration),
+    Block(u64),
+}
+
 impl Task {
-    pub(super) fn new(task: TaskAggregation, generation: u64) -> Result<Self, Error> {
+    pub(super) fn new(task: TaskAggregation, generation: u64, now: Duration) -> Result<Self, Error> {
         if task.max_keys == 0 {
             return Err(Error::NoKeys);
         }
@@ -44,7 +53,12 @@ impl Task {
             generation,
             operators: task.operators,
             quorums,
-            window: task.window,
+            policy: task.policy,
+            ends: match task.expiry {
+                Expiry::Never => None,
+                Expiry::After(life) => Some(End::At(now.saturating_add(life))),
+                Expiry::AtBlock(number) => Some(End::Block(number)),
+            },
             max_keys: task.max_keys,
             eligible,
             keys: task.certified.into_iter().map(|(key, digest)| (key, Key::certified(digest))).collect(),
@@ -58,28 +72,39 @@ impl Task {
         self.generation
     }
 
+    pub(super) fn is_expired(&self, now: Duration, block: u64) -> bool {
+        self.ends.is_some_and(|end| match end {
+            End::At(end) => end <= now,
+            End::Block(end) => end <= block,
+        })
+    }
+
     pub(super) fn admit(&self, share: &Share) -> Result<Admission, ShareError> {
         let position = self.operators.position(share.operator).ok_or(ShareError::UnknownOperator(share.operator))?;
         let operator = self.operators.get(position).ok_or(ShareError::UnknownOperator(share.operator))?;
         if self.quorums.multiplicity(operator) == 0 {
             return Err(ShareError::NoStake(share.operator));
         }
-        let signature = G1::decode(&share.signature)?;
+        let signature = Signature::decode(self.operators.curve(), &share.signature)?;
         if let Some(answer) = self.known(position, &share.key, share.digest, signature) {
             return answer.map(Admission::Known);
         }
         if self.incorrect.get(&position).is_some_and(|count| *count >= INCORRECT_LIMIT) {
             return Err(ShareError::TooManyIncorrect { limit: INCORRECT_LIMIT });
         }
+        let first = self.keys.get(&share.key).and_then(|key| key.signed_by(position));
         Ok(Admission::Verify(Box::new(Ticket {
             task: self.index,
             generation: self.generation,
             position,
+            operator: operator.id,
             key: share.key.clone(),
             payload: share.payload.clone(),
             digest: share.digest,
-            public_key: operator.g2,
+            public_key: operator.public_key,
             signature,
+            weight: self.quorums.multiplicity(operator),
+            first: first.filter(|first| !first.alone).map(|first| (first.digest, first.signature)),
         })))
     }
 
@@ -89,7 +114,7 @@ impl Task {
         position: usize,
         key: &ResponseKey,
         digest: B256,
-        signature: G1,
+        signature: Signature,
     ) -> Option<Result<Accepted, ShareError>> {
         let known = self.keys.get(key);
         match known.and_then(|key| key.signed_by(position)) {
@@ -101,7 +126,13 @@ impl Task {
             Some(first) if first.equivocated => Some(Err(ShareError::Equivocation { first: first.digest })),
             // Verified for the evidence's sake, even when the key is certified.
             Some(_) => None,
-            None if known.is_some_and(Key::is_certified) => Some(Ok(Accepted::AlreadyCertified)),
+            None => self.without_share(position, known),
+        }
+    }
+
+    fn without_share(&self, position: usize, known: Option<&Key>) -> Option<Result<Accepted, ShareError>> {
+        match known.and_then(Key::certified_digest) {
+            Some(digest) => Some(Ok(Accepted::AlreadyCertified { digest })),
             None if self.answered.get(&position).is_some_and(|count| *count >= self.max_keys) => {
                 Some(Err(ShareError::TooManyKeys { max: self.max_keys }))
             }
@@ -112,11 +143,11 @@ impl Task {
     pub(super) fn count(
         &mut self,
         ticket: &Ticket,
-        valid: bool,
+        verdict: Verdict,
         now: Duration,
         events: &mut Vec<Event>,
     ) -> Result<Accepted, ShareError> {
-        if !valid {
+        if !verdict.valid {
             let count = self.incorrect.entry(ticket.position).or_default();
             *count = count.saturating_add(1);
             return Err(ShareError::Incorrect);
@@ -125,35 +156,102 @@ impl Task {
         if let Some(answer) = self.known(ticket.position, &ticket.key, ticket.digest, ticket.signature) {
             return answer;
         }
-        let Some(operator) = self.operators.get(ticket.position) else {
-            return Err(ShareError::Incorrect);
-        };
-        let key = self.keys.entry(ticket.key.clone()).or_insert_with(Key::collecting);
-        match key.count(ticket, operator, &self.quorums) {
-            Counted::Second { first } => {
-                events.push(Event::Equivocation(Evidence {
-                    task: self.index,
-                    key: ticket.key.clone(),
-                    operator: operator.id,
-                    first: (first.digest, encoded(first.signature)),
-                    second: (ticket.digest, encoded(ticket.signature)),
-                }));
-                return Err(ShareError::Equivocation { first: first.digest });
-            }
-            Counted::Reached if !self.window.is_zero() => {
-                let until = now.saturating_add(self.window);
-                key.begin_window(ticket.digest, until);
-                self.windows.insert((until, ticket.key.clone()));
-            }
-            Counted::Reached => key.begin_window(ticket.digest, now),
-            Counted::Added => {}
+        let first = self.keys.get(&ticket.key).and_then(|key| key.signed_by(ticket.position));
+        if let Some(first) = first {
+            return Err(self.second(ticket, first, verdict.first, events));
         }
-        *self.answered.entry(ticket.position).or_default() += 1;
-        // Nobody is left who could add to the winner, or there is no window to wait for.
-        if key.in_window().is_some() && (self.window.is_zero() || key.answers() >= self.eligible) {
-            self.certify(&ticket.key, events);
-        }
+        self.add(ticket, true)?;
+        self.settle(&ticket.key, ticket.digest, now, events);
         Ok(Accepted::Counted)
+    }
+
+    pub(super) fn count_sum(
+        &mut self,
+        tickets: &[Ticket],
+        now: Duration,
+        events: &mut Vec<Event>,
+    ) -> Option<Vec<Result<Accepted, ShareError>>> {
+        let first = tickets.first()?;
+        let known = |ticket: &Ticket| self.known(ticket.position, &ticket.key, ticket.digest, ticket.signature);
+        if let Some(answers) = tickets.iter().map(known).collect() {
+            return Some(answers);
+        }
+        let mut positions = BTreeSet::new();
+        let can_be_added = |ticket: &Ticket| {
+            let has_none = self.keys.get(&ticket.key).is_none_or(|key| key.signed_by(ticket.position).is_none());
+            has_none && known(ticket).is_none() && self.operators.get(ticket.position).is_some()
+        };
+        if !tickets.iter().all(|ticket| can_be_added(ticket) && positions.insert(ticket.position)) {
+            return None;
+        }
+        let answers = tickets.iter().map(|ticket| self.add(ticket, false).map(|()| Accepted::Counted)).collect();
+        // Only now: a certificate has all of the sum or nothing of it.
+        self.settle(&first.key, first.digest, now, events);
+        Some(answers)
+    }
+
+    /// An operator's second digest for a key is evidence, if its first answer is verified alone.
+    fn second(
+        &mut self,
+        ticket: &Ticket,
+        first: Signed,
+        first_valid: Option<bool>,
+        events: &mut Vec<Event>,
+    ) -> ShareError {
+        let valid = match first_valid {
+            _ if first.alone => true,
+            Some(valid) if ticket.first == Some((first.digest, first.signature)) => valid,
+            // The first answer came while this one was on its way: with the next try both are verified.
+            _ => return ShareError::Busy,
+        };
+        if let Some(key) = self.keys.get_mut(&ticket.key) {
+            key.judge_first(ticket.position, valid);
+        }
+        if valid {
+            events.push(Event::Equivocation(Evidence {
+                task: self.index,
+                key: ticket.key.clone(),
+                operator: ticket.operator,
+                curve: self.operators.curve(),
+                public_key: ticket.public_key.encode(),
+                first: (first.digest, first.signature.encode()),
+                second: (ticket.digest, ticket.signature.encode()),
+            }));
+        }
+        ShareError::Equivocation { first: first.digest }
+    }
+
+    fn add(&mut self, ticket: &Ticket, alone: bool) -> Result<(), ShareError> {
+        let operator = self.operators.get(ticket.position).ok_or(ShareError::UnknownOperator(ticket.operator))?;
+        let key = self.keys.entry(ticket.key.clone()).or_insert_with(Key::collecting);
+        key.add(ticket, operator, &self.quorums, alone);
+        *self.answered.entry(ticket.position).or_default() += 1;
+        Ok(())
+    }
+
+    /// Begins the key's window when the digest has its quorums, and ends it when there is nothing to wait for.
+    fn settle(&mut self, name: &ResponseKey, digest: B256, now: Duration, events: &mut Vec<Event>) {
+        let Some(key) = self.keys.get_mut(name) else { return };
+        if key.is_first_with_quorums(digest, &self.quorums) {
+            let until = match self.policy {
+                Policy::AtQuorum => now,
+                Policy::Wait { at_most, .. } => now.saturating_add(at_most),
+            };
+            key.begin_window(digest, until);
+            self.windows.insert((until, name.clone()));
+        }
+        let Some((_, winner)) = key.in_window() else { return };
+        let enough = match self.policy {
+            Policy::AtQuorum => true,
+            Policy::Wait { at_most, non_signers } => {
+                at_most.is_zero()
+                    || key.answers() >= self.eligible
+                    || key.signers(winner).saturating_add(non_signers) >= self.eligible
+            }
+        };
+        if enough {
+            self.certify(name, events);
+        }
     }
 
     pub(super) fn tick(&mut self, now: Duration, events: &mut Vec<Event>) {
@@ -163,7 +261,12 @@ impl Task {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.windows.first().map(|(until, _)| *until)
+        let window = self.windows.first().map(|(until, _)| *until);
+        let end = match self.ends {
+            Some(End::At(end)) => Some(end),
+            Some(End::Block(_)) | None => None,
+        };
+        window.into_iter().chain(end).min()
     }
 
     pub(super) fn mark_certified(&mut self, key: &ResponseKey, digest: B256) {
@@ -182,7 +285,7 @@ impl Task {
             };
             if state.in_window().is_some() {
                 self.certify(&key, events);
-            } else if !state.is_certified() {
+            } else if state.certified_digest().is_none() {
                 events.push(Event::Expired { task: self.index, key });
             }
         }
@@ -211,11 +314,7 @@ impl Task {
             payload,
             digest,
             signers: Bitmap::from_fn(self.operators.len(), |position| signatures.contains_key(&position)),
-            signature: encoded(G1::weighted_sum(weighted)),
+            signature: Signature::weighted_sum(self.operators.curve(), weighted).encode(),
         }));
     }
-}
-
-fn encoded(point: G1) -> Bytes {
-    Bytes::copy_from_slice(&point.encode())
 }

@@ -4,13 +4,13 @@
 //! gives the verdicts to the core. A lone share is verified at once; under load batches grow by themselves. A batch may
 //! mix tasks: shares over the same digest share a pairing.
 
+mod batch;
 mod queue;
 
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eigenshift_bls::bn254::verify_each;
 use eigenshift_env::{Clock, Env, Pool};
 use eigenshift_types::{B256, ResponseKey, TaskIndex};
 use futures::StreamExt;
@@ -18,9 +18,10 @@ use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::core::{Admission, Core, Ticket};
+use crate::core::{Admission, Core};
 use crate::{Accepted, Error, Event, KeyProgress, Share, ShareError, TaskAggregation};
-use queue::{Queue, Waiter};
+use batch::{Batch, Verified};
+use queue::{Line, Queue, Waiter};
 
 /// Bounds of a service. A bound of zero counts as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +119,11 @@ impl Handle {
     /// # Errors
     /// [`Error`]: quorums that do not fit the set, no keys, open already, or too many open.
     pub fn open(&self, task: TaskAggregation) -> Result<(), Error> {
-        self.0.0.state.lock().core.open(task)
+        let now = self.0.0.clock.monotonic();
+        self.0.0.state.lock().core.open(task, now)?;
+        // Its end may be the next thing to wait for.
+        self.0.0.wake.notify_one();
+        Ok(())
     }
 
     /// Whether a task is open: what is not may be parked.
@@ -137,7 +142,10 @@ impl Handle {
             let mut state = self.0.0.state.lock();
             match state.core.admit(&share)? {
                 Admission::Known(accepted) => return Ok(accepted),
-                Admission::Verify(ticket) => state.queue.push(*ticket)?,
+                Admission::Verify(ticket) => {
+                    let suspect = state.core.is_suspect(ticket.operator);
+                    state.queue.push(*ticket, if suspect { Line::Suspect } else { Line::Trusted })?
+                }
             }
         };
         self.0.0.wake.notify_one();
@@ -155,6 +163,14 @@ impl Handle {
     pub fn close(&self, task: TaskIndex) {
         let mut state = self.0.0.state.lock();
         let events = state.core.close(task);
+        state.emit(events);
+    }
+
+    /// Tells of a new block: tasks that expire with it end.
+    pub fn at_block(&self, number: u64) {
+        let now = self.0.0.clock.monotonic();
+        let mut state = self.0.0.state.lock();
+        let events = state.core.at_block(number, now);
         state.emit(events);
     }
 
@@ -182,30 +198,32 @@ impl Events {
     }
 }
 
+/// Shares of suspects that are verified in one go.
+const SUSPECTS_AT_A_TIME: usize = 8;
+
 struct Driver {
     shared: Arc<Shared>,
     pool: Pool,
     options: Options,
 }
 
-/// A batch with its verdicts; none when the pool dropped the work.
-type Verified = (Vec<Ticket>, Option<Vec<bool>>);
-
 /// What the driver does next.
 struct Step {
-    batches: Vec<Vec<Ticket>>,
+    batches: Vec<Batch>,
     deadline: Option<Duration>,
 }
 
 impl Driver {
     async fn run(self) {
         let mut running = FuturesUnordered::new();
+        let mut again: Vec<Batch> = Vec::new();
         loop {
+            running.extend(again.drain(..).map(|batch| batch.verify(self.pool.clone())));
             let now = self.shared.clock.monotonic();
             let Some(step) = self.step(now, running.len()) else {
                 return;
             };
-            running.extend(step.batches.into_iter().map(|batch| verify_batch(self.pool.clone(), batch)));
+            running.extend(step.batches.into_iter().map(|batch| batch.verify(self.pool.clone())));
             let timer = async {
                 match step.deadline {
                     Some(deadline) => self.shared.clock.sleep(deadline.saturating_sub(now)).await,
@@ -214,7 +232,7 @@ impl Driver {
             };
             tokio::select! {
                 () = self.shared.wake.notified() => {}
-                Some((batch, verdicts)) = running.next() => self.finish(&batch, verdicts),
+                Some(verified) = running.next() => again.extend(self.finish(verified)),
                 () = timer => {}
             }
         }
@@ -229,26 +247,44 @@ impl Driver {
         let events = state.core.tick(now);
         state.emit(events);
         let free = self.options.concurrency.max(1).saturating_sub(running);
-        let batches = (0..free).map_while(|_| state.queue.take(self.options.max_batch.max(1))).collect();
+        let max = self.options.max_batch.max(1);
+        let mut batches: Vec<Batch> =
+            (0..free).map_while(|_| state.queue.take(Line::Trusted, max)).map(Batch::of).collect();
+        // Suspects wait for the others, and never take more than one place; few at a time, so that the place is free again
+        // soon.
+        if batches.is_empty() && running == 0 {
+            batches.extend(state.queue.take(Line::Suspect, max.min(SUSPECTS_AT_A_TIME)).map(Batch::of));
+        }
         Some(Step { batches, deadline: state.core.next_deadline() })
     }
 
-    fn finish(&self, batch: &[Ticket], verdicts: Option<Vec<bool>>) {
+    /// Counts what is verified; what is to be verified alone comes back.
+    fn finish(&self, verified: Verified) -> Option<Batch> {
         let now = self.shared.clock.monotonic();
         let mut state = self.shared.state.lock();
-        let mut verdicts = verdicts.map(Vec::into_iter);
-        for ticket in batch {
-            let answer = match verdicts.as_mut() {
-                Some(verdicts) => {
-                    let valid = verdicts.next().unwrap_or(false);
-                    let (answer, events) = state.core.count(ticket, valid, now);
-                    state.emit(events);
-                    answer
+        let Verified { sums, alone, dropped } = verified;
+        let mut again = Vec::new();
+        for tickets in sums {
+            let (answers, events) = state.core.count_sum(&tickets, now);
+            state.emit(events);
+            match answers {
+                Some(answers) => {
+                    for (ticket, answer) in tickets.iter().zip(answers) {
+                        reply(state.queue.remove(ticket), answer);
+                    }
                 }
-                None => Err(ShareError::Closed),
-            };
-            reply(state.queue.remove(ticket), answer);
+                None => again.extend(tickets),
+            }
         }
+        for (ticket, verdict) in alone {
+            let (answer, events) = state.core.count(&ticket, verdict, now);
+            state.emit(events);
+            reply(state.queue.remove(&ticket), answer);
+        }
+        for ticket in dropped {
+            reply(state.queue.remove(&ticket), Err(ShareError::Closed));
+        }
+        (!again.is_empty()).then(|| Batch::alone(again))
     }
 }
 
@@ -261,10 +297,4 @@ fn reply(waiters: Vec<Waiter>, mut answer: Result<Accepted, ShareError>) {
             answer = Ok(Accepted::Duplicate);
         }
     }
-}
-
-async fn verify_batch(pool: Pool, batch: Vec<Ticket>) -> Verified {
-    let items: Vec<_> = batch.iter().map(Ticket::item).collect();
-    let verdicts = pool.run(move || verify_each(&items)).await;
-    (batch, verdicts.ok())
 }

@@ -1,17 +1,19 @@
 //! The cases of the aggregation services that operators know, as data.
 
 use eigenshift_aggregation::core::Core;
-use eigenshift_aggregation::{Accepted, Event, ShareError};
+use eigenshift_aggregation::{Accepted, Event, Evidence, ShareError};
+use eigenshift_bls::Curve;
 
 use crate::fixture::{Cluster, digest, give, ms};
 
 const COUNTED: Answer = Answer::Is(Accepted::Counted);
 const DUPLICATE: Answer = Answer::Is(Accepted::Duplicate);
-const LATE: Answer = Answer::Is(Accepted::AlreadyCertified);
+const LATE: Answer = Answer::Late;
 
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     Is(Accepted),
+    Late,
     NotOpen,
     NoStake,
     Incorrect,
@@ -305,12 +307,12 @@ const CASES: &[Case] = &[
     },
 ];
 
-fn run(case: &Case) {
-    let cluster = Cluster::new(case.stakes);
+fn run(curve: Curve, case: &Case) {
+    let cluster = Cluster::on(curve, case.stakes);
     let mut core = Core::new(8);
     let quorums = crate::fixture::quorums(case.thresholds);
     for task in 1..=case.tasks {
-        core.open(cluster.task(task, case.thresholds, ms(case.window))).unwrap();
+        core.open(cluster.task(task, case.thresholds, ms(case.window)), ms(0)).unwrap();
     }
     let mut now = ms(0);
     let mut seen = Vec::new();
@@ -342,14 +344,11 @@ fn run(case: &Case) {
                     Certified(certificate.task, answer, cluster.signers(&quorums, &certificate))
                 }
                 Event::Expired { task, .. } => Expired(task),
+                Event::Ended { .. } => unreachable!("these tasks end by being closed"),
                 Event::Equivocation(evidence) => {
                     let position = cluster.operators.position(evidence.operator).unwrap();
-                    let holds = |(digest, signature): (_, eigenshift_types::Bytes)| {
-                        let signature = eigenshift_bls::bn254::G1::decode(&signature).unwrap();
-                        eigenshift_bls::bn254::verify(&cluster.secrets[position].g2(), digest, &signature)
-                    };
-                    assert_ne!(evidence.first.0, evidence.second.0);
-                    assert!(holds(evidence.first) && holds(evidence.second), "{}", case.name);
+                    assert!(evidence.holds(), "{}", case.name);
+                    assert_eq!(Evidence::from_json(&evidence.to_json()).unwrap(), evidence);
                     Equivocation(position)
                 }
             });
@@ -361,6 +360,7 @@ fn run(case: &Case) {
 fn check(name: &str, step: &Do, answer: Result<Accepted, ShareError>, expected: Answer) {
     let matched = match expected {
         Answer::Is(accepted) => answer == Ok(accepted),
+        Answer::Late => matches!(answer, Ok(Accepted::AlreadyCertified { .. })),
         Answer::NotOpen => matches!(answer, Err(ShareError::NotOpen(_))),
         Answer::NoStake => matches!(answer, Err(ShareError::NoStake(_))),
         Answer::Incorrect => answer == Err(ShareError::Incorrect),
@@ -372,6 +372,7 @@ fn check(name: &str, step: &Do, answer: Result<Accepted, ShareError>, expected: 
 #[test]
 fn every_known_case_has_its_outcome() {
     for case in CASES {
-        run(case);
+        run(Curve::Bn254, case);
+        run(Curve::Bls12381, case);
     }
 }

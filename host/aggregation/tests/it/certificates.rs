@@ -1,8 +1,9 @@
 //! Certificates hold only as their operators made them.
 
 use eigenshift_aggregation::{CertificateError, check_certificate, contract_parts};
-use eigenshift_bls::DecodeError;
-use eigenshift_bls::bn254::{G1, G2, matches, verify_each};
+use eigenshift_bls::any::verify_each;
+use eigenshift_bls::bn254::{G1, G2, matches};
+use eigenshift_bls::{Curve, DecodeError, PublicKey};
 use eigenshift_types::{Bitmap, Bytes, Certificate, Stake};
 
 use crate::fixture::{Cluster, digest, quorums};
@@ -25,8 +26,10 @@ fn a_good_certificate_holds_and_says_its_stakes() {
     let check = check_certificate(&cluster.operators, &quorums(&[66, 60]), &good(&cluster)).unwrap();
     assert!(check.verifies());
     assert_eq!(check.stakes, [(stake(200), stake(300)), (stake(150), stake(250))]);
-    let keys: G2 = [0, 1, 1, 4].into_iter().map(|position: usize| cluster.secrets[position].g2()).sum();
-    assert_eq!((check.apk_g2, check.digest), (keys, digest(5)));
+    let signers = [(0, 1), (1, 2), (4, 1)];
+    let keys = signers.map(|(position, weight): (usize, u64)| (cluster.secrets[position].public_key(), weight));
+    let expected = PublicKey::weighted_sum(Curve::Bn254, keys);
+    assert_eq!((check.aggregate_key, check.digest), (expected, digest(5)));
 }
 
 #[test]
@@ -118,7 +121,7 @@ fn a_contract_gets_parts_that_its_own_sum_agrees_with() {
     let parts = contract_parts(&cluster.operators, &quorums(&[66, 60]), &good(&cluster)).unwrap();
     assert_eq!(parts.quorums, [0, 1]);
     // Operator 2 did not sign; operator 3 has no stake and is none of the contract's business.
-    assert_eq!(parts.non_signers, [Bytes::copy_from_slice(&cluster.secrets[2].g1().encode())]);
+    assert_eq!(parts.non_signers, [cluster.secrets[2].contract_key().encode()]);
     // As the contract does: the quorums' keys less each non-signer's, once per quorum it is in.
     let quorum_keys: G1 = parts.quorum_aggregate_keys.iter().map(|key| G1::decode(key).unwrap()).sum();
     let absent: G1 = parts.non_signers.iter().map(|key| G1::decode(key).unwrap().mul_small(2)).sum();

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eigenshift_aggregation::core::{Admission, Core};
+use eigenshift_aggregation::core::{Admission, Core, Verdict};
 use eigenshift_aggregation::operators::assemble;
-use eigenshift_aggregation::{Accepted, Event, Operators, Share, ShareError, TaskAggregation, check_certificate};
-use eigenshift_bls::bn254::{SecretKey, verify};
+use eigenshift_aggregation::{
+    Accepted, Event, Expiry, Operators, Policy, Share, ShareError, TaskAggregation, check_certificate,
+};
+use eigenshift_bls::any::verify;
+use eigenshift_bls::{Curve, SecretKey, Signature};
 use eigenshift_types::{
     Address, B256, BlockRef, Bytes, Certificate, OperatorRecord, OperatorSet, Quorums, ResponseKey, Stake, TaskIndex,
     U256,
@@ -23,8 +26,11 @@ pub fn record(secret: &SecretKey, stakes: &[u128]) -> OperatorRecord {
     OperatorRecord {
         id: secret.operator_id(),
         address: Address::left_padding_from(&secret.to_bytes()[12..]),
-        g1: Bytes::copy_from_slice(&secret.g1().encode()),
-        g2: Bytes::copy_from_slice(&secret.g2().encode()),
+        g1: secret.contract_key().encode(),
+        g2: match secret.curve() {
+            Curve::Bn254 => secret.public_key().encode(),
+            Curve::Bls12381 => Bytes::new(),
+        },
         stakes: stakes.iter().map(|stake| Stake::new(*stake).unwrap()).collect(),
     }
 }
@@ -36,8 +42,12 @@ pub fn block() -> BlockRef {
 impl Cluster {
     /// One operator for each row of stakes; quorums are numbered from zero.
     pub fn new(stakes: &[&[u128]]) -> Self {
-        let mut secrets: Vec<SecretKey> =
-            (1..=stakes.len()).map(|n| SecretKey::from_bytes(&U256::from(1000 + n).to_be_bytes()).unwrap()).collect();
+        Self::on(Curve::Bn254, stakes)
+    }
+
+    pub fn on(curve: Curve, stakes: &[&[u128]]) -> Self {
+        let secret = |n: usize| SecretKey::from_bytes(curve, &U256::from(1000 + n).to_be_bytes()).unwrap();
+        let mut secrets: Vec<SecretKey> = (1..=stakes.len()).map(secret).collect();
         secrets.sort_by_key(SecretKey::operator_id);
         let records = secrets.iter().zip(stakes).map(|(secret, stakes)| record(secret, stakes)).collect();
         let numbers: Vec<u8> = (0..u8::try_from(stakes[0].len()).unwrap()).collect();
@@ -56,7 +66,8 @@ impl Cluster {
             task,
             operators: Arc::clone(&self.operators),
             quorums: quorums(thresholds),
-            window,
+            policy: Policy::window(window),
+            expiry: Expiry::Never,
             max_keys: 2,
             certified: Vec::new(),
         }
@@ -70,14 +81,14 @@ impl Cluster {
             payload: Bytes::copy_from_slice(&[answer]),
             digest: digest(answer),
             operator: self.secrets[operator].operator_id(),
-            signature: Bytes::copy_from_slice(&self.secrets[operator].sign(digest(answer)).encode()),
+            signature: self.secrets[operator].sign(digest(answer)).encode(),
         }
     }
 
     /// A certificate by these operators, each signature added `weight` times.
     pub fn certificate(&self, signers: &[(usize, u64)], answer: u8) -> Certificate {
         let signatures = signers.iter().map(|(signer, weight)| (self.secrets[*signer].sign(digest(answer)), *weight));
-        let signature = eigenshift_bls::bn254::G1::weighted_sum(signatures);
+        let signature = Signature::weighted_sum(self.operators.curve(), signatures);
         Certificate {
             task: 1,
             key: key("k"),
@@ -86,7 +97,7 @@ impl Cluster {
             signers: eigenshift_types::Bitmap::from_fn(self.secrets.len(), |position| {
                 signers.iter().any(|(signer, _)| *signer == position)
             }),
-            signature: Bytes::copy_from_slice(&signature.encode()),
+            signature: signature.encode(),
         }
     }
 
@@ -121,8 +132,9 @@ pub fn give(core: &mut Core, share: &Share, now: Duration) -> (Result<Accepted, 
         Err(error) => (Err(error), Vec::new()),
         Ok(Admission::Known(accepted)) => (Ok(accepted), Vec::new()),
         Ok(Admission::Verify(ticket)) => {
-            let valid = verify(&ticket.public_key, ticket.digest, &ticket.signature);
-            core.count(&ticket, valid, now)
+            let check = |(key, digest, signature)| verify(&key, digest, &signature);
+            let verdict = Verdict { valid: check(ticket.item()), first: ticket.first_item().map(check) };
+            core.count(&ticket, verdict, now)
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::fixture::{Cluster, digest, give, key, ms};
 fn keys_of_a_task_are_certified_independently_and_expire_each_once() {
     let cluster = Cluster::equal(3);
     let mut core = Core::new(1);
-    core.open(cluster.task(1, &[60], ms(0))).unwrap();
+    core.open(cluster.task(1, &[60], ms(0)), ms(0)).unwrap();
     let mut events = Vec::new();
     for (name, operator, answer) in [("a", 0, 1), ("b", 0, 2), ("a", 1, 1), ("b", 1, 3)] {
         let (result, new) = give(&mut core, &cluster.share(1, name, operator, answer), ms(0));
@@ -28,7 +28,7 @@ fn keys_of_a_task_are_certified_independently_and_expire_each_once() {
 fn one_operator_that_makes_up_keys_takes_nobody_elses_place() {
     let cluster = Cluster::equal(2);
     let mut core = Core::new(1);
-    core.open(cluster.task(1, &[100], ms(0))).unwrap();
+    core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     for name in ["x", "y"] {
         assert_eq!(give(&mut core, &cluster.share(1, name, 0, 1), ms(0)).0, Ok(Accepted::Counted));
     }
@@ -42,7 +42,7 @@ fn one_operator_that_makes_up_keys_takes_nobody_elses_place() {
 fn malformed_signatures_and_strangers_are_refused_before_any_pairing() {
     let cluster = Cluster::equal(2);
     let mut core = Core::new(1);
-    core.open(cluster.task(1, &[100], ms(0))).unwrap();
+    core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     let good = cluster.share(1, "k", 0, 1);
     let with = |signature: Vec<u8>| eigenshift_aggregation::Share { signature: signature.into(), ..good.clone() };
     let mut off_curve = good.signature.to_vec();
@@ -66,7 +66,7 @@ fn malformed_signatures_and_strangers_are_refused_before_any_pairing() {
 fn wrong_signatures_are_looked_at_only_so_often_and_cost_others_nothing() {
     let cluster = Cluster::equal(2);
     let mut core = Core::new(1);
-    core.open(cluster.task(1, &[50], ms(0))).unwrap();
+    core.open(cluster.task(1, &[50], ms(0)), ms(0)).unwrap();
     let mut forged = cluster.share(1, "k", 0, 1);
     forged.digest = digest(2);
     for _ in 0..INCORRECT_LIMIT {
@@ -80,7 +80,7 @@ fn wrong_signatures_are_looked_at_only_so_often_and_cost_others_nothing() {
 fn a_signature_over_a_counted_digest_that_differs_is_wrong_without_a_pairing() {
     let cluster = Cluster::equal(2);
     let mut core = Core::new(1);
-    core.open(cluster.task(1, &[100], ms(0))).unwrap();
+    core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     let share = cluster.share(1, "k", 0, 1);
     give(&mut core, &share, ms(0)).0.unwrap();
     let other = eigenshift_aggregation::Share { signature: cluster.share(1, "k", 1, 1).signature, ..share };
@@ -93,10 +93,10 @@ fn keys_certified_before_are_not_collected_again() {
     let mut core = Core::new(1);
     let mut task = cluster.task(1, &[50], ms(0));
     task.certified = vec![(key("old"), digest(1))];
-    core.open(task).unwrap();
+    core.open(task, ms(0)).unwrap();
     for answer in [1, 2] {
         let (result, events) = give(&mut core, &cluster.share(1, "old", 0, answer), ms(0));
-        assert_eq!((result, events), (Ok(Accepted::AlreadyCertified), vec![]));
+        assert_eq!((result, events), (Ok(Accepted::AlreadyCertified { digest: digest(1) }), vec![]));
     }
     assert_eq!(core.progress(1).unwrap()[0].stage, KeyStage::Certified);
     assert!(core.close(1).is_empty());
@@ -106,7 +106,7 @@ fn keys_certified_before_are_not_collected_again() {
 fn a_certificate_in_the_ledger_ends_the_window_without_a_second_one() {
     let cluster = Cluster::equal(3);
     let mut core = Core::new(1);
-    core.open(cluster.task(1, &[30], ms(100))).unwrap();
+    core.open(cluster.task(1, &[30], ms(100)), ms(0)).unwrap();
     give(&mut core, &cluster.share(1, "k", 0, 1), ms(0)).0.unwrap();
     assert_eq!(core.next_deadline(), Some(ms(100)));
     core.mark_certified(1, &key("k"), digest(2));
@@ -118,10 +118,10 @@ fn a_certificate_in_the_ledger_ends_the_window_without_a_second_one() {
 fn a_verdict_that_comes_after_the_task_was_reopened_counts_for_nothing() {
     let cluster = Cluster::equal(1);
     let mut core = Core::new(1);
-    core.open(cluster.task(1, &[100], ms(0))).unwrap();
+    core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     let Ok(Admission::Verify(ticket)) = core.admit(&cluster.share(1, "k", 0, 1)) else { panic!("unverified") };
     core.close(1);
-    core.open(cluster.task(1, &[100], ms(0))).unwrap();
+    core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     assert_eq!(core.count(&ticket, true, ms(0)), (Err(ShareError::NotOpen(1)), vec![]));
     assert!(core.progress(1).unwrap().is_empty());
 }
@@ -130,7 +130,7 @@ fn a_verdict_that_comes_after_the_task_was_reopened_counts_for_nothing() {
 fn two_verdicts_of_one_share_count_once() {
     let cluster = Cluster::equal(2);
     let mut core = Core::new(1);
-    core.open(cluster.task(1, &[100], ms(0))).unwrap();
+    core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     let Ok(Admission::Verify(ticket)) = core.admit(&cluster.share(1, "k", 0, 1)) else { panic!("unverified") };
     assert_eq!(core.count(&ticket, true, ms(0)).0, Ok(Accepted::Counted));
     assert_eq!(core.count(&ticket, true, ms(0)).0, Ok(Accepted::Duplicate));
@@ -156,27 +156,27 @@ fn openings_are_checked_and_bounded_and_an_index_can_be_used_again() {
         (numbered(&[1], &[50]), Error::EmptyQuorum { quorum: 1 }),
     ];
     for (task, expected) in cases {
-        assert_eq!(core.open(task), Err(expected));
+        assert_eq!(core.open(task, ms(0)), Err(expected));
     }
     let mut no_keys = cluster.task(1, &[100], ms(0));
     no_keys.max_keys = 0;
-    assert_eq!(core.open(no_keys), Err(Error::NoKeys));
+    assert_eq!(core.open(no_keys, ms(0)), Err(Error::NoKeys));
 
     for task in [1, 2] {
-        core.open(cluster.task(task, &[100], ms(0))).unwrap();
+        core.open(cluster.task(task, &[100], ms(0)), ms(0)).unwrap();
     }
-    assert_eq!(core.open(cluster.task(1, &[100], ms(0))), Err(Error::AlreadyOpen { task: 1 }));
-    assert_eq!(core.open(cluster.task(3, &[100], ms(0))), Err(Error::TooManyTasks { max: 2 }));
+    assert_eq!(core.open(cluster.task(1, &[100], ms(0)), ms(0)), Err(Error::AlreadyOpen { task: 1 }));
+    assert_eq!(core.open(cluster.task(3, &[100], ms(0)), ms(0)), Err(Error::TooManyTasks { max: 2 }));
     core.close(1);
     assert!(!core.is_open(1));
-    core.open(cluster.task(1, &[100], ms(0))).unwrap();
+    core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
 }
 
 #[test]
 fn progress_names_the_leading_digest_and_its_share_of_each_quorum() {
     let cluster = Cluster::new(&[&[10, 50], &[60, 25], &[30, 25]]);
     let mut core = Core::new(1);
-    core.open(cluster.task(1, &[67, 67], ms(50))).unwrap();
+    core.open(cluster.task(1, &[67, 67], ms(50)), ms(0)).unwrap();
     assert_eq!(core.progress(9), None);
     give(&mut core, &cluster.share(1, "k", 0, 1), ms(0)).0.unwrap();
     give(&mut core, &cluster.share(1, "k", 1, 2), ms(0)).0.unwrap();
@@ -190,7 +190,7 @@ fn progress_names_the_leading_digest_and_its_share_of_each_quorum() {
 fn the_first_counted_payload_of_the_winner_is_in_the_certificate() {
     let cluster = Cluster::equal(2);
     let mut core = Core::new(1);
-    core.open(cluster.task(1, &[100], ms(0))).unwrap();
+    core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     let mut first = cluster.share(1, "k", 1, 1);
     first.payload = Bytes::from_static(b"first");
     give(&mut core, &first, ms(0)).0.unwrap();

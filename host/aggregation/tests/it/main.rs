@@ -9,8 +9,10 @@
 
 mod cases;
 mod certificates;
+mod endings;
 mod fixture;
 mod invariants;
 mod keys;
 mod service;
 mod sets;
+mod sums;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use eigenshift_aggregation::{Accepted, Event, Events, Handle, Options, Service, Share, ShareError};
+use eigenshift_aggregation::{Accepted, Event, Events, Expiry, Handle, Options, Service, Share, ShareError};
 use eigenshift_env::threads::Job;
 use eigenshift_env::{Env, Pool, sim::World};
 use eigenshift_types::Certificate;
 use futures::FutureExt;
-use futures::future::join_all;
+use futures::future::{BoxFuture, Shared, join_all};
 use tokio::sync::mpsc;
 
 use crate::fixture::{Cluster, digest, key, ms, quorums};
@@ -103,7 +103,7 @@ async fn the_window_ends_by_the_clock() {
     let waited = env.clock.monotonic() - before;
     assert!(waited >= ms(700) && waited < ms(710), "{waited:?}");
     assert_eq!(cluster.signers(&quorums(&[30]), &certificate), [0]);
-    assert_eq!(handle.submit(cluster.share(1, "k", 1, 1)).await, Ok(Accepted::AlreadyCertified));
+    assert_eq!(handle.submit(cluster.share(1, "k", 1, 1)).await, Ok(Accepted::AlreadyCertified { digest: digest(1) }));
 }
 
 /// D5, D6: elsewhere a caller that timed out wedged or ended the task.
@@ -262,4 +262,88 @@ async fn many_tasks_at_once_on_real_threads_are_all_certified() {
     }
     tasks.sort_unstable();
     assert_eq!(tasks, (0..12).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_ends_by_the_clock_or_with_its_block() {
+    let cluster = Cluster::equal(2);
+    let (handle, mut events, _) = start(Options::default(), Pool::inline());
+    for (task, expiry) in [(1, Expiry::After(ms(30))), (2, Expiry::AtBlock(9))] {
+        let mut opened = cluster.task(task, &[100], ms(0));
+        opened.expiry = expiry;
+        handle.open(opened).unwrap();
+    }
+    assert_eq!(events.next().await, Some(Event::Ended { task: 1 }));
+    assert!(handle.is_open(2));
+    handle.at_block(9);
+    assert_eq!(events.next().await, Some(Event::Ended { task: 2 }));
+    assert_eq!(handle.submit(cluster.share(2, "k", 0, 1)).await, Err(ShareError::Expired(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_operator_cannot_fill_the_queue_with_keys_that_it_makes_up() {
+    let cluster = Cluster::equal(2);
+    let (pool, jobs) = held_pool();
+    let (handle, _, _) = start(Options::default(), pool);
+    handle.open(cluster.task(1, &[100], ms(0))).unwrap();
+    let mut tried = Vec::new();
+    for n in 0..200 {
+        let mut share = cluster.share(1, &format!("k{n}"), 0, 1);
+        share.signature = cluster.share(1, "k", 0, 2).signature;
+        tried.push(handle.submit(share).boxed().shared());
+        let _ = tried.last().unwrap().clone().now_or_never();
+    }
+    let refused = tried.iter().filter(|answer| answer.peek() == Some(&Err(ShareError::Busy))).count();
+    assert_eq!((refused, handle.waiting()), (168, 32));
+    drop(jobs);
+}
+
+/// Rounds of honest work, each beside whatever the flood does: how much curve arithmetic an honest quorum waits for.
+#[tokio::test(start_paused = true)]
+async fn an_operator_that_sends_wrong_signatures_is_verified_apart_from_the_others_and_after_them() {
+    let cluster = Cluster::equal(8);
+    let (pool, mut jobs) = held_pool();
+    let (handle, mut events, _) = start(Options { concurrency: 1, ..Options::default() }, pool);
+    let mut run = async || {
+        let job = jobs.recv().await.unwrap();
+        job();
+        // The driver takes the verdicts in.
+        tokio::time::sleep(ms(1)).await;
+    };
+    let bad = |task: u32, n: u32| {
+        let mut share = cluster.share(task, &format!("made-up-{n}"), 7, 1);
+        share.signature = cluster.share(task, "k", 7, 2).signature;
+        handle.submit(share).boxed().shared()
+    };
+    handle.open(cluster.task(1, &[75], ms(0))).unwrap();
+    let found_out = bad(1, 0);
+    assert!(found_out.clone().now_or_never().is_none());
+    run().await;
+    assert_eq!(found_out.await, Err(ShareError::Incorrect));
+    for task in 2..12 {
+        handle.open(cluster.task(task, &[75], ms(0))).unwrap();
+        let flood: Vec<_> = (0..1000).map(|n| bad(task, n)).collect();
+        for sent in &flood {
+            let _ = sent.clone().now_or_never();
+        }
+        let honest: Vec<_> =
+            (0..6).map(|operator| handle.submit(cluster.share(task, "k", operator, 1)).boxed().shared()).collect();
+        for sent in &honest {
+            assert!(sent.clone().now_or_never().is_none());
+        }
+        tokio::time::sleep(ms(1)).await;
+        // At most the few of the flood that are being verified come first; then all the honest in one batch.
+        run().await;
+        if honest.iter().any(|sent| sent.clone().now_or_never().is_none()) {
+            run().await;
+        }
+        let counted = |sent: &Shared<BoxFuture<'_, Result<Accepted, ShareError>>>| {
+            sent.clone().now_or_never() == Some(Ok(Accepted::Counted))
+        };
+        assert!(honest.iter().all(counted), "task {task}");
+        let certificate = certified(&mut events).await;
+        assert_eq!(cluster.signers(&quorums(&[75]), &certificate), [0, 1, 2, 3, 4, 5]);
+        handle.close(task);
+        drop(flood);
+    }
 }

@@ -8,6 +8,9 @@
 )]
 
 mod batch;
+mod bls12381;
+mod keystores;
+mod laws;
 mod points;
 mod secret;
 mod vectors;

@@ -96,7 +96,7 @@ fn a_secret_never_shows_in_what_is_said_about_its_file() {
 fn a_corrupt_data_directory_stops_the_node_and_is_not_overwritten() {
     let cases = [
         ("node.key", "garbage", "node.key"),
-        ("raft/raft.redb", "garbage", "the Raft store cannot be used"),
+        ("raft/raft.redb", "garbage", "raft/raft.redb cannot be opened"),
         ("admin.token", "short", "admin.token"),
     ];
     for (name, bytes, expected) in cases {

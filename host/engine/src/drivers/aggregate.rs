@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eigenshift_aggregation::{Event, Events, Handle, TaskAggregation};
+use eigenshift_aggregation::{Event, Events, Handle, Policy, TaskAggregation};
 use eigenshift_ledger::Command;
 use eigenshift_types::{Certificate, TaskIndex};
 
@@ -29,7 +29,8 @@ pub(crate) async fn run(context: Arc<Context>, aggregation: Handle, mut events: 
                     context.counters.count("equivocation", "seen");
                     tracing::warn!(avs = %context.service.avs, ?evidence, "an operator signed two answers to one question");
                 }
-                Some(Event::Expired { .. }) => {}
+                // The ledger says when a task ends, and this closes it.
+                Some(Event::Expired { .. } | Event::Ended { .. }) => {}
                 None => break,
             },
             () = context.stop.cancelled() => break,
@@ -86,7 +87,8 @@ async fn aggregation_of(context: &Arc<Context>, index: TaskIndex, window: Durati
         task: index,
         operators,
         quorums: task.spec.quorums.clone(),
-        window,
+        policy: Policy::window(window),
+        expiry: eigenshift_aggregation::Expiry::Never,
         max_keys: keys.min(context.callbacks.max_keys()),
         certified: task
             .certificates

@@ -232,7 +232,7 @@ impl Inbox {
             signature: envelope.signature,
         };
         match self.aggregation.submit(share).await {
-            Ok(Counted::Counted | Counted::Duplicate | Counted::AlreadyCertified) => {
+            Ok(Counted::Counted | Counted::Duplicate | Counted::AlreadyCertified { .. }) => {
                 if let Some(door) = self.doors.lock().tasks.get_mut(&spec.index) {
                     door.seen.insert(seen);
                 }

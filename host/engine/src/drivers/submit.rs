@@ -76,12 +76,14 @@ struct Submission {
     flight: Option<Flight>,
     /// Head number when this node found another aggregator's transactions.
     found_at: Option<u64>,
+    /// Head number when the contract was first seen to hold an answer without a receipt to it.
+    foreign_since: Option<u64>,
 }
 
 impl Submission {
     fn new(context: Arc<Context>, index: TaskIndex) -> Self {
         let since = context.env.clock.monotonic();
-        Self { context, index, since, asked: None, flight: None, found_at: None }
+        Self { context, index, since, asked: None, flight: None, found_at: None, foreign_since: None }
     }
 
     async fn work(mut self, mut view: watch::Receiver<View>) {
@@ -266,7 +268,13 @@ impl Submission {
         let view = self.context.task(&task.spec);
         let answered = caught(submission.is_answered(&view, head.block)).await.map_err(|error| describe(&error))?;
         if answered {
-            if is_confirmed(&self.context, head.block).await.map_err(|error| error.to_string())? {
+            // A transaction may have been mined since its receipt was looked for, and an endpoint's answers may be of
+            // different ages: only an answer that stays without a receipt is somebody else's.
+            let since = *self.foreign_since.get_or_insert(head.block.number);
+            let grace = self.grace();
+            if head.block.number > since.saturating_add(grace)
+                && is_confirmed(&self.context, head.block).await.map_err(|error| error.to_string())?
+            {
                 let reason = "the contract holds an answer that none of the announced transactions gave".to_owned();
                 return self.close(Outcome::Failed { reason }).await;
             }
@@ -300,10 +308,13 @@ impl Submission {
             return Ok(true);
         }
         // Another aggregator's: given up after the grace.
-        let grace =
-            self.context.ledger.read(|state| state.settings.as_ref().map_or(0, |settings| settings.reassign_grace));
+        let grace = self.grace();
         let found_at = *self.found_at.get_or_insert(head);
         Ok(head < found_at.saturating_add(grace))
+    }
+
+    fn grace(&self) -> u64 {
+        self.context.ledger.read(|state| state.settings.as_ref().map_or(0, |settings| settings.reassign_grace))
     }
 
     /// Makes sure that this node's own transaction is under way.

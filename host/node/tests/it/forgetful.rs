@@ -26,6 +26,10 @@ impl Sight {
         self.0.lock().all = true;
     }
 
+    pub fn show_all(&self) {
+        *self.0.lock() = Hidden::default();
+    }
+
     /// From now on all but this one are seen.
     pub fn hide_only(&self, tx: B256) {
         let mut hidden = self.0.lock();

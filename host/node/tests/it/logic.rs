@@ -29,6 +29,7 @@ pub struct Probe {
     calls: watch::Sender<u32>,
     gate: watch::Sender<bool>,
     desk: watch::Sender<bool>,
+    answered: watch::Sender<bool>,
     obeys: bool,
     /// To whom it sends a transaction when a task is certified.
     submits_to: Option<Address>,
@@ -41,6 +42,7 @@ impl Probe {
             calls: watch::Sender::new(0),
             gate: watch::Sender::new(true),
             desk: watch::Sender::new(true),
+            answered: watch::Sender::new(false),
             obeys,
             submits_to: None,
         }
@@ -48,6 +50,11 @@ impl Probe {
 
     pub fn submitting(self) -> Self {
         Self { submits_to: Some(Address::repeat_byte(0x5b)), ..self }
+    }
+
+    /// What the contract says: whether it holds an answer.
+    pub fn set_answered(&self, answered: bool) {
+        self.answered.send_replace(answered);
     }
 
     /// While it is closed, nobody's answers are processed here.
@@ -149,7 +156,7 @@ impl Callbacks for Probe {
     }
 }
 
-/// A contract that never says that it is answered.
+/// A contract that says that it is answered when the test does.
 #[async_trait]
 impl TaskSubmission for Probe {
     async fn submit(
@@ -164,7 +171,7 @@ impl TaskSubmission for Probe {
     }
 
     async fn is_answered(&self, _: &Task, _: BlockRef) -> Result<bool, CallError> {
-        Ok(false)
+        Ok(*self.answered.borrow())
     }
 }
 

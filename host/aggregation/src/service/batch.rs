@@ -1,0 +1,100 @@
+//! Verifying a batch: plain sums first.
+//!
+//! A sum that verifies needs no random coefficients, which are what a batch costs. Sums of different certificates are
+//! still checked with coefficients, one for each, in one product of pairings. The parts of a sum that fails are verified
+//! with coefficients of their own, and the wrong ones named.
+
+use std::collections::BTreeMap;
+
+use eigenshift_bls::any::verify_each;
+use eigenshift_bls::{PublicKey, Signature};
+use eigenshift_env::Pool;
+use eigenshift_types::B256;
+
+use crate::core::{Ticket, Verdict};
+
+/// Shares to be verified in one go.
+pub(super) struct Batch {
+    tickets: Vec<Ticket>,
+    sums: bool,
+}
+
+/// A batch with its verdicts.
+#[derive(Default)]
+pub(super) struct Verified {
+    /// Tickets of one sum each, which is right.
+    pub(super) sums: Vec<Vec<Ticket>>,
+    /// Those that were verified alone.
+    pub(super) alone: Vec<(Ticket, Verdict)>,
+    /// Those that the pool did not verify.
+    pub(super) dropped: Vec<Ticket>,
+}
+
+impl Batch {
+    pub(super) fn of(tickets: Vec<Ticket>) -> Self {
+        Self { tickets, sums: true }
+    }
+
+    /// Without sums.
+    pub(super) fn alone(tickets: Vec<Ticket>) -> Self {
+        Self { tickets, sums: false }
+    }
+
+    pub(super) async fn verify(self, pool: Pool) -> Verified {
+        let Self { tickets, sums } = self;
+        let work = {
+            let tickets = tickets.clone();
+            move || verified(tickets, sums)
+        };
+        pool.run(work).await.unwrap_or_else(|_| Verified { dropped: tickets, ..Verified::default() })
+    }
+}
+
+fn verified(tickets: Vec<Ticket>, by_sums: bool) -> Verified {
+    let mut alone = Vec::new();
+    let mut groups: BTreeMap<_, Vec<Ticket>> = BTreeMap::new();
+    for ticket in tickets {
+        // A second answer may become evidence, and a lone share is its own sum.
+        if !by_sums || ticket.first.is_some() {
+            alone.push(ticket);
+        } else {
+            let (task, generation, key, digest, weight) = ticket.sum_id();
+            groups.entry((task, generation, key.clone(), digest, weight)).or_default().push(ticket);
+        }
+    }
+    let (groups, single): (Vec<_>, Vec<_>) = groups.into_values().partition(|group: &Vec<Ticket>| group.len() > 1);
+    alone.extend(single.into_iter().flatten());
+    let totals: Vec<(PublicKey, B256, Signature)> = groups.iter().filter_map(|group| total(group)).collect();
+    let mut sums = Vec::new();
+    for (group, valid) in groups.into_iter().zip(verify_each(&totals)) {
+        if valid { sums.push(group) } else { alone.extend(group) }
+    }
+    Verified { sums, alone: each(alone), dropped: Vec::new() }
+}
+
+/// The sum of a group, which is not empty.
+fn total(group: &[Ticket]) -> Option<(PublicKey, B256, Signature)> {
+    let first = group.first()?;
+    let curve = first.public_key.curve();
+    let key = PublicKey::weighted_sum(curve, group.iter().map(|ticket| (ticket.public_key, 1)));
+    let signature = Signature::weighted_sum(curve, group.iter().map(|ticket| (ticket.signature, 1)));
+    Some((key, first.digest, signature))
+}
+
+fn each(tickets: Vec<Ticket>) -> Vec<(Ticket, Verdict)> {
+    let own = tickets.iter().map(Ticket::item);
+    let firsts = tickets.iter().filter_map(Ticket::first_item);
+    let items: Vec<_> = own.chain(firsts).collect();
+    let verdicts = verify_each(&items);
+    let (own, firsts) = verdicts.split_at(tickets.len().min(verdicts.len()));
+    let mut firsts = firsts.iter().copied();
+    let own: Vec<bool> = own.to_vec();
+    tickets
+        .into_iter()
+        .zip(own)
+        .map(|(ticket, valid)| {
+            let first = ticket.first.and_then(|_| firsts.next());
+            (ticket, Verdict { valid, first })
+        })
+        .collect()
+}

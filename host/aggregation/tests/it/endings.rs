@@ -1,0 +1,94 @@
+//! How a task ends by itself, and how long it is waited for signers.
+
+use std::time::Duration;
+
+use eigenshift_aggregation::core::{Core, REMEMBERED};
+use eigenshift_aggregation::{Accepted, Event, Expiry, Policy, ShareError, TaskMetadata};
+
+use crate::fixture::{Cluster, digest, give, key, ms, quorums};
+
+const NOW: Duration = Duration::ZERO;
+
+#[test]
+fn a_task_expires_by_time_is_remembered_as_expired_and_then_forgotten() {
+    let cluster = Cluster::equal(2);
+    let mut core = Core::new(2);
+    let metadata = TaskMetadata::new(1, 7, vec![0], vec![100], ms(100));
+    core.open(metadata.with_operators(cluster.operators.clone()), ms(50)).unwrap();
+    assert_eq!(core.next_deadline(), Some(ms(150)));
+    assert_eq!(give(&mut core, &cluster.share(1, "k", 0, 1), ms(60)).0, Ok(Accepted::Counted));
+    assert_eq!(core.tick(ms(149)), []);
+    let ended = [Event::Expired { task: 1, key: key("k") }, Event::Ended { task: 1 }];
+    assert_eq!(core.tick(ms(150)), ended);
+    assert_eq!(core.tick(ms(151)), [], "once");
+    let late = cluster.share(1, "k", 1, 1);
+    assert_eq!(give(&mut core, &late, ms(160)).0, Err(ShareError::Expired(1)));
+    assert_eq!(core.tick(ms(150) + REMEMBERED), []);
+    assert_eq!(give(&mut core, &late, ms(160) + REMEMBERED).0, Err(ShareError::NotOpen(1)));
+}
+
+#[test]
+fn a_task_without_any_signature_ends_with_one_event() {
+    let cluster = Cluster::equal(1);
+    let mut core = Core::new(1);
+    let metadata = TaskMetadata::new(1, 7, vec![0], vec![100], ms(100));
+    core.open(metadata.with_operators(cluster.operators.clone()), NOW).unwrap();
+    assert_eq!(core.tick(ms(100)), [Event::Ended { task: 1 }]);
+}
+
+#[test]
+fn a_task_expires_with_its_block_whatever_the_time() {
+    let cluster = Cluster::equal(2);
+    let mut core = Core::new(1);
+    let mut task = cluster.task(1, &[100], ms(0));
+    task.expiry = Expiry::AtBlock(20);
+    core.open(task, NOW).unwrap();
+    assert_eq!(core.next_deadline(), None);
+    assert_eq!(core.at_block(19, ms(1_000_000)), []);
+    assert_eq!(core.at_block(5, ms(1_000_000)), [], "an older block is no news");
+    assert_eq!(core.at_block(20, ms(1_000_001)), [Event::Ended { task: 1 }]);
+}
+
+#[test]
+fn a_window_that_is_open_when_the_task_expires_gives_a_certificate_and_no_expiry() {
+    let cluster = Cluster::equal(3);
+    let mut core = Core::new(1);
+    let metadata = TaskMetadata::new(1, 7, vec![0], vec![50], ms(100)).with_window_duration(ms(500));
+    core.open(metadata.with_operators(cluster.operators.clone()), NOW).unwrap();
+    for operator in [0, 1] {
+        assert_eq!(give(&mut core, &cluster.share(1, "k", operator, 1), ms(10)), (Ok(Accepted::Counted), vec![]));
+    }
+    let events = core.tick(ms(100));
+    let [Event::Certified(certificate), Event::Ended { task: 1 }] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!(cluster.signers(&quorums(&[50]), certificate), [0, 1]);
+}
+
+#[test]
+fn the_policy_says_how_many_non_signers_are_worth_waiting_for() {
+    let cluster = Cluster::equal(5);
+    for (non_signers, signers) in [(0, 5), (1, 4), (2, 3), (9, 3)] {
+        let mut core = Core::new(1);
+        let mut task = cluster.task(1, &[60], ms(0));
+        task.policy = Policy::Wait { at_most: ms(50), non_signers };
+        core.open(task, NOW).unwrap();
+        let mut certified = None;
+        for operator in 0..5 {
+            let (_, events) = give(&mut core, &cluster.share(1, "k", operator, 1), NOW);
+            if let Some(Event::Certified(certificate)) = events.into_iter().next() {
+                certified.get_or_insert((operator + 1, certificate));
+            }
+        }
+        let (after, certificate) = certified.unwrap();
+        assert_eq!(after, signers, "{non_signers}");
+        assert_eq!(cluster.signers(&quorums(&[60]), &certificate).len(), signers);
+    }
+    // Those who answer something else are not waited for either.
+    let mut core = Core::new(1);
+    core.open(cluster.task(1, &[60], ms(50)), NOW).unwrap();
+    for (operator, answer) in [(0, 1), (1, 2), (2, 1), (3, 2)] {
+        assert_eq!(give(&mut core, &cluster.share(1, "k", operator, answer), NOW).1, []);
+    }
+    let (_, events) = give(&mut core, &cluster.share(1, "k", 4, 1), NOW);
+    let [Event::Certified(certificate)] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((certificate.digest, cluster.signers(&quorums(&[60]), certificate)), (digest(1), vec![0, 2, 4]));
+}
