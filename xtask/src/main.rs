@@ -32,7 +32,8 @@ cargo xtask COMMAND
   demo [-- ARGS]     setup, then the demo; ARGS go to it (`cargo xtask demo -- --help` lists them)
   test [STAGES]      setup --anvil, then every check, or only the stages named of:
                      fmt contracts clippy guests licences libraries build test
-  bench [NAMES]      setup, then the figures, one a line: name value unit
+  bench [NAMES]      setup, then the figures, one a line: name value unit; all, or only those of:
+                     bls aggregation plugin cluster
 
   guests             only builds the plugins into plugins/target/components
   anvil              prints the path of anvil, the local chain; installs it when it is missing
@@ -121,12 +122,29 @@ fn demo(place: &Place, arguments: &[String]) -> Result<()> {
     place::run(&mut demo, "the demo")
 }
 
+/// Packages whose example `bench` prints figures, with the names of their groups.
+const BENCHES: [(&str, &[&str]); 2] =
+    [("eigenshift-aggregation", &["bls", "aggregation"]), ("eigenshift-node", &["plugin", "cluster"])];
+
 fn bench(place: &Place, names: &[String]) -> Result<()> {
+    let known = |name: &String| BENCHES.iter().any(|(_, groups)| groups.contains(&name.as_str()));
+    if let Some(unknown) = names.iter().find(|name| !known(name)) {
+        let groups: Vec<&str> = BENCHES.iter().flat_map(|(_, groups)| groups.iter().copied()).collect();
+        bail!("there is no bench {unknown:?}; there are {}", groups.join(", "));
+    }
     setup(place, false)?;
-    let mut bench = place.cargo(&place.root);
-    bench.args(["run", "--quiet", "--release", "--locked", "--package", "eigenshift-node", "--example", "bench", "--"]);
-    bench.args(names).env("EIGENSHIFT_COMPONENTS", place.components());
-    place::run(&mut bench, "the bench")
+    for (package, groups) in BENCHES {
+        let wanted: Vec<&str> =
+            groups.iter().copied().filter(|group| names.is_empty() || names.iter().any(|name| name == group)).collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let mut bench = place.cargo(&place.root);
+        bench.args(["run", "--quiet", "--release", "--locked", "--package", package, "--example", "bench", "--"]);
+        bench.args(wanted).env("EIGENSHIFT_COMPONENTS", place.components());
+        place::run(&mut bench, "the bench")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The figures that `cargo xtask bench` prints, one a line: `name value unit`.
 //!
-//! Names given on the command line choose among the groups `plugin`, `bls` and `cluster`; none means all.
+//! Names given on the command line choose among the groups `plugin` and `cluster`; none means all.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use eigenshift_bls::bn254::{self, SecretKey};
+use eigenshift_bls::bn254::SecretKey;
 use eigenshift_chain::{Chain, EmbeddedChain, EmbeddedOptions, Wallet};
 use eigenshift_engine::AvsHandle;
 use eigenshift_engine::callbacks::Callbacks;
@@ -79,26 +79,6 @@ async fn plugin(env: &Env) -> Outcome<()> {
     print("call_fresh_p50_us", micros(percentile(&times, 50)), "us");
     print("call_fresh_p99_us", micros(percentile(&times, 99)), "us");
     Ok(())
-}
-
-/// BN254 on one thread.
-fn bls() {
-    let digest = keccak256("bench");
-    let key = |n: u64| SecretKey::from_bytes(&U256::from(1_000 + n).to_be_bytes());
-    let keys: Vec<SecretKey> = (0..64).filter_map(|n| key(n).ok()).collect();
-    let signed: Vec<_> = keys.iter().map(|key| (key.g2(), key.sign(digest))).collect();
-    let best = |rounds: u32, work: &dyn Fn() -> bool| {
-        let time = || {
-            let start = Instant::now();
-            assert!(work(), "what is measured must succeed");
-            start.elapsed()
-        };
-        (0..rounds).map(|_| time()).min().unwrap_or_default()
-    };
-    let single = best(50, &|| signed.first().is_some_and(|(key, signature)| bn254::verify(key, digest, signature)));
-    print("bn254_verify_single_us", micros(single), "us");
-    let batch = best(20, &|| bn254::verify_same(digest, &signed).into_iter().all(|good| good));
-    print("bn254_verify_batch64_same_us", micros(batch), "us");
 }
 
 /// Squares without a sandbox, so that the figures are the cluster's.
@@ -307,9 +287,6 @@ async fn main() -> Outcome<()> {
     let env = Env::real();
     if chosen("plugin") {
         plugin(&env).await?;
-    }
-    if chosen("bls") {
-        bls();
     }
     if chosen("cluster") {
         latency(&env).await?;

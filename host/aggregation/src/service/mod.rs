@@ -4,7 +4,6 @@
 //! gives the verdicts to the core. A lone share is verified at once; under load batches grow by themselves. A batch may
 //! mix tasks: shares over the same digest share a pairing.
 
-mod batch;
 mod queue;
 
 use std::future::pending;
@@ -18,9 +17,9 @@ use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::core::{Admission, Core};
+use crate::batch::{self, Verified};
+use crate::core::{Admission, Core, Ticket};
 use crate::{Accepted, Error, Event, KeyProgress, Share, ShareError, TaskAggregation};
-use batch::{Batch, Verified};
 use queue::{Line, Queue, Waiter};
 
 /// Bounds of a service. A bound of zero counts as one.
@@ -207,6 +206,33 @@ struct Driver {
     options: Options,
 }
 
+/// Shares to be verified in one go.
+struct Batch {
+    tickets: Vec<Ticket>,
+    sums: bool,
+}
+
+/// What became of a batch: none when the pool dropped it.
+struct Done {
+    tickets: Vec<Ticket>,
+    verified: Option<Verified>,
+}
+
+impl Batch {
+    fn of(tickets: Vec<Ticket>) -> Self {
+        Self { tickets, sums: true }
+    }
+
+    async fn verify(self, pool: Pool) -> Done {
+        let Self { tickets, sums } = self;
+        let own = tickets.clone();
+        let work = move || {
+            if sums { batch::verify(own) } else { Verified { alone: batch::each(own), ..Verified::default() } }
+        };
+        Done { verified: pool.run(work).await.ok(), tickets }
+    }
+}
+
 /// What the driver does next.
 struct Step {
     batches: Vec<Batch>,
@@ -232,7 +258,7 @@ impl Driver {
             };
             tokio::select! {
                 () = self.shared.wake.notified() => {}
-                Some(verified) = running.next() => again.extend(self.finish(verified)),
+                Some(done) = running.next() => again.extend(self.finish(done)),
                 () = timer => {}
             }
         }
@@ -259,10 +285,15 @@ impl Driver {
     }
 
     /// Counts what is verified; what is to be verified alone comes back.
-    fn finish(&self, verified: Verified) -> Option<Batch> {
+    fn finish(&self, done: Done) -> Option<Batch> {
         let now = self.shared.clock.monotonic();
         let mut state = self.shared.state.lock();
-        let Verified { sums, alone, dropped } = verified;
+        let Some(Verified { sums, alone }) = done.verified else {
+            for ticket in &done.tickets {
+                reply(state.queue.remove(ticket), Err(ShareError::Closed));
+            }
+            return None;
+        };
         let mut again = Vec::new();
         for tickets in sums {
             let (answers, events) = state.core.count_sum(&tickets, now);
@@ -281,10 +312,7 @@ impl Driver {
             state.emit(events);
             reply(state.queue.remove(&ticket), answer);
         }
-        for ticket in dropped {
-            reply(state.queue.remove(&ticket), Err(ShareError::Closed));
-        }
-        (!again.is_empty()).then(|| Batch::alone(again))
+        (!again.is_empty()).then_some(Batch { tickets: again, sums: false })
     }
 }
 

@@ -1,10 +1,13 @@
 //! Certificates hold only as their operators made them.
 
+use eigenshift_aggregation::eigenlayer::{
+    CheckSignaturesIndices, EigenLayerError, G1Point, G2Point, non_signer_stakes_and_signature,
+};
 use eigenshift_aggregation::{CertificateError, check_certificate, contract_parts};
 use eigenshift_bls::any::verify_each;
 use eigenshift_bls::bn254::{G1, G2, matches};
 use eigenshift_bls::{Curve, DecodeError, PublicKey};
-use eigenshift_types::{Bitmap, Bytes, Certificate, Stake};
+use eigenshift_types::{Bitmap, Bytes, Certificate, Stake, U256};
 
 use crate::fixture::{Cluster, digest, quorums};
 
@@ -141,4 +144,48 @@ fn non_signers_ascend_by_operator_id() {
     assert!(ids.is_sorted());
     let refused = contract_parts(&cluster.operators, &quorums(&[30]), &certificate);
     assert!(matches!(refused, Err(CertificateError::BelowThreshold { .. })));
+}
+
+#[test]
+fn eigenlayers_contract_gets_the_same_parts_with_indices_that_fit() {
+    let cluster = cluster();
+    let parts = contract_parts(&cluster.operators, &quorums(&[66, 60]), &good(&cluster)).unwrap();
+    let indices = || CheckSignaturesIndices {
+        nonSignerQuorumBitmapIndices: vec![4],
+        quorumApkIndices: vec![1, 2],
+        totalStakeIndices: vec![3, 5],
+        nonSignerStakeIndices: vec![vec![6], vec![]],
+    };
+    let made = non_signer_stakes_and_signature(&parts, indices()).unwrap();
+    let word = |bytes: &Bytes, at: usize| U256::from_be_slice(&bytes[32 * at..32 * (at + 1)]);
+    let g1 = |bytes: &Bytes| G1Point { X: word(bytes, 0), Y: word(bytes, 1) };
+    assert_eq!(made.nonSignerPubkeys, [g1(&parts.non_signers[0])]);
+    assert_eq!(made.quorumApks, [g1(&parts.quorum_aggregate_keys[0]), g1(&parts.quorum_aggregate_keys[1])]);
+    assert_eq!(made.sigma, g1(&parts.signature));
+    let key = &parts.signers_aggregate_key;
+    assert_eq!(made.apkG2, G2Point { X: [word(key, 0), word(key, 1)], Y: [word(key, 2), word(key, 3)] });
+    assert_eq!((made.quorumApkIndices.len(), made.nonSignerStakeIndices.len()), (2, 2));
+
+    let broken: [fn(&mut CheckSignaturesIndices); 5] = [
+        |indices| indices.nonSignerQuorumBitmapIndices.clear(),
+        |indices| indices.quorumApkIndices.push(1),
+        |indices| indices.totalStakeIndices.truncate(1),
+        |indices| indices.nonSignerStakeIndices.truncate(1),
+        |indices| indices.nonSignerStakeIndices[1] = vec![1, 2],
+    ];
+    for change in broken {
+        let mut indices = indices();
+        change(&mut indices);
+        let refused = non_signer_stakes_and_signature(&parts, indices);
+        assert!(matches!(refused, Err(EigenLayerError::Length { .. })), "{refused:?}");
+    }
+    let other = Cluster::on(Curve::Bls12381, &[&[100]]);
+    let parts = contract_parts(&other.operators, &quorums(&[66]), &other.certificate(&[(0, 1)], 5)).unwrap();
+    let indices = CheckSignaturesIndices {
+        quorumApkIndices: vec![1],
+        totalStakeIndices: vec![1],
+        nonSignerStakeIndices: vec![vec![]],
+        ..Default::default()
+    };
+    assert_eq!(non_signer_stakes_and_signature(&parts, indices), Err(EigenLayerError::Curve));
 }

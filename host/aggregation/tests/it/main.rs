@@ -9,6 +9,7 @@
 
 mod cases;
 mod certificates;
+mod defects;
 mod endings;
 mod fixture;
 mod invariants;

@@ -8,60 +8,34 @@ use std::collections::BTreeMap;
 
 use eigenshift_bls::any::verify_each;
 use eigenshift_bls::{PublicKey, Signature};
-use eigenshift_env::Pool;
 use eigenshift_types::B256;
 
 use crate::core::{Ticket, Verdict};
 
-/// Shares to be verified in one go.
-pub(super) struct Batch {
-    tickets: Vec<Ticket>,
-    sums: bool,
+/// Verified tickets.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    /// Tickets of one sum each, which is right: for [`Core::count_sum`](crate::core::Core::count_sum).
+    pub sums: Vec<Vec<Ticket>>,
+    /// Those that were verified alone: for [`Core::count`](crate::core::Core::count).
+    pub alone: Vec<(Ticket, Verdict)>,
 }
 
-/// A batch with its verdicts.
-#[derive(Default)]
-pub(super) struct Verified {
-    /// Tickets of one sum each, which is right.
-    pub(super) sums: Vec<Vec<Ticket>>,
-    /// Those that were verified alone.
-    pub(super) alone: Vec<(Ticket, Verdict)>,
-    /// Those that the pool did not verify.
-    pub(super) dropped: Vec<Ticket>,
-}
-
-impl Batch {
-    pub(super) fn of(tickets: Vec<Ticket>) -> Self {
-        Self { tickets, sums: true }
-    }
-
-    /// Without sums.
-    pub(super) fn alone(tickets: Vec<Ticket>) -> Self {
-        Self { tickets, sums: false }
-    }
-
-    pub(super) async fn verify(self, pool: Pool) -> Verified {
-        let Self { tickets, sums } = self;
-        let work = {
-            let tickets = tickets.clone();
-            move || verified(tickets, sums)
-        };
-        pool.run(work).await.unwrap_or_else(|_| Verified { dropped: tickets, ..Verified::default() })
-    }
-}
-
-fn verified(tickets: Vec<Ticket>, by_sums: bool) -> Verified {
+/// Verifies tickets, by sums where that serves.
+#[must_use]
+pub fn verify(tickets: Vec<Ticket>) -> Verified {
     let mut alone = Vec::new();
     let mut groups: BTreeMap<_, Vec<Ticket>> = BTreeMap::new();
     for ticket in tickets {
-        // A second answer may become evidence, and a lone share is its own sum.
-        if !by_sums || ticket.first.is_some() {
+        // A second answer may become evidence: it needs a verdict of its own.
+        if ticket.first.is_some() {
             alone.push(ticket);
         } else {
             let (task, generation, key, digest, weight) = ticket.sum_id();
             groups.entry((task, generation, key.clone(), digest, weight)).or_default().push(ticket);
         }
     }
+    // A lone share is its own sum.
     let (groups, single): (Vec<_>, Vec<_>) = groups.into_values().partition(|group: &Vec<Ticket>| group.len() > 1);
     alone.extend(single.into_iter().flatten());
     let totals: Vec<(PublicKey, B256, Signature)> = groups.iter().filter_map(|group| total(group)).collect();
@@ -69,7 +43,7 @@ fn verified(tickets: Vec<Ticket>, by_sums: bool) -> Verified {
     for (group, valid) in groups.into_iter().zip(verify_each(&totals)) {
         if valid { sums.push(group) } else { alone.extend(group) }
     }
-    Verified { sums, alone: each(alone), dropped: Vec::new() }
+    Verified { sums, alone: each(alone) }
 }
 
 /// The sum of a group, which is not empty.
@@ -81,7 +55,9 @@ fn total(group: &[Ticket]) -> Option<(PublicKey, B256, Signature)> {
     Some((key, first.digest, signature))
 }
 
-fn each(tickets: Vec<Ticket>) -> Vec<(Ticket, Verdict)> {
+/// Verifies each ticket alone, all in one product of pairings.
+#[must_use]
+pub fn each(tickets: Vec<Ticket>) -> Vec<(Ticket, Verdict)> {
     let own = tickets.iter().map(Ticket::item);
     let firsts = tickets.iter().filter_map(Ticket::first_item);
     let items: Vec<_> = own.chain(firsts).collect();
