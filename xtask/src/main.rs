@@ -122,25 +122,27 @@ fn demo(place: &Place, arguments: &[String]) -> Result<()> {
     place::run(&mut demo, "the demo")
 }
 
-/// Packages whose example `bench` prints figures, with the names of their groups.
-const BENCHES: [(&str, &[&str]); 2] =
-    [("eigenshift-aggregation", &["bls", "aggregation"]), ("eigenshift-node", &["plugin", "cluster"])];
+/// Packages with the example that prints figures, and the names of its groups.
+const BENCHES: [(&str, &str, &[&str]); 2] = [
+    ("eigenshift-aggregation", "figures", &["bls", "aggregation"]),
+    ("eigenshift-node", "bench", &["plugin", "cluster"]),
+];
 
 fn bench(place: &Place, names: &[String]) -> Result<()> {
-    let known = |name: &String| BENCHES.iter().any(|(_, groups)| groups.contains(&name.as_str()));
+    let known = |name: &String| BENCHES.iter().any(|(_, _, groups)| groups.contains(&name.as_str()));
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
-        let groups: Vec<&str> = BENCHES.iter().flat_map(|(_, groups)| groups.iter().copied()).collect();
+        let groups: Vec<&str> = BENCHES.iter().flat_map(|(_, _, groups)| groups.iter().copied()).collect();
         bail!("there is no bench {unknown:?}; there are {}", groups.join(", "));
     }
     setup(place, false)?;
-    for (package, groups) in BENCHES {
+    for (package, example, groups) in BENCHES {
         let wanted: Vec<&str> =
             groups.iter().copied().filter(|group| names.is_empty() || names.iter().any(|name| name == group)).collect();
         if wanted.is_empty() {
             continue;
         }
         let mut bench = place.cargo(&place.root);
-        bench.args(["run", "--quiet", "--release", "--locked", "--package", package, "--example", "bench", "--"]);
+        bench.args(["run", "--quiet", "--release", "--locked", "--package", package, "--example", example, "--"]);
         bench.args(wanted).env("EIGENSHIFT_COMPONENTS", place.components());
         place::run(&mut bench, "the bench")?;
     }

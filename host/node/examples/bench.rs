@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use eigenshift_bls::bn254::SecretKey;
 use eigenshift_chain::{Chain, EmbeddedChain, EmbeddedOptions, Wallet};
 use eigenshift_engine::AvsHandle;
 use eigenshift_engine::callbacks::Callbacks;
