@@ -9,12 +9,12 @@ use eigenshift_chain::{Chain, EmbeddedChain, EmbeddedOptions, Wallet};
 use eigenshift_env::Env;
 use eigenshift_ledger::Settings;
 use eigenshift_ledger::settings::Policy;
-use eigenshift_node::OperatorKeys;
 use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
 use eigenshift_node::native::{
     NativeAvs, OperatorRaftConfig, Rejection, SignedTaskResponse, TaskConsensusCallbacks, TaskConsensusManager,
     new_avs_consensus_engine,
 };
+use eigenshift_node::{Curve, OperatorKeys};
 use eigenshift_types::{Address, B256, Outcome, ResponseKey, Service, TaskIndex, keccak256};
 use futures::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
@@ -117,14 +117,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let env = Env::real();
     let folder = tempfile::tempdir()?;
     let owner = Wallet::random(&env)?;
-    let operators = (0..3).map(|_| OperatorKeys::random(&env)).collect::<Result<Vec<_>, _>>()?;
+    let operators = (0..3).map(|_| OperatorKeys::random(&env, Curve::Bn254)).collect::<Result<Vec<_>, _>>()?;
     let mut funded: Vec<Address> = operators.iter().map(|operator| operator.wallet.address()).collect();
     funded.push(owner.address());
     let block_interval = Duration::from_millis(100);
     let chain = EmbeddedChain::start(EmbeddedOptions { funded, block_interval, ..EmbeddedOptions::default() }, &env)?;
     let chain: Arc<dyn Chain> = Arc::new(chain);
     let by_owner = setup(chain.as_ref(), &env, &owner);
-    let registry = deploy_registry(&by_owner).await?;
+    let registry = deploy_registry(&by_owner, Curve::Bn254).await?;
     enrol(&by_owner, registry, &operators).await?;
 
     let service = Service { avs: "word-counter".parse()?, chain_id: chain.chain_id(), service_manager: registry };

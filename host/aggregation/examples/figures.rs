@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use eigenshift_aggregation::core::{Admission, Core};
 use eigenshift_aggregation::operators::assemble;
+use eigenshift_aggregation::prepared::PreparedKeys;
 use eigenshift_aggregation::{
     Event, Expiry, Handle, Operators, Options, Policy, Service, Share, TaskAggregation, batch,
 };
@@ -222,7 +223,7 @@ fn certify(count: usize) -> f64 {
             Ok(Admission::Verify(ticket)) => *ticket,
             other => panic!("{other:?}"),
         };
-        let verified = batch::verify(shares.iter().map(ticket).collect());
+        let verified = batch::verify(shares.iter().map(ticket).collect(), &PreparedKeys::default());
         let (_, events) = core.count_sum(&verified.sums[0], Duration::ZERO);
         assert!(matches!(events.as_slice(), [Event::Certified(_)]));
     })

@@ -11,6 +11,7 @@ use eigenshift_bls::{PublicKey, Signature};
 use eigenshift_types::B256;
 
 use crate::core::{Ticket, Verdict};
+use crate::prepared::PreparedKeys;
 
 /// Verified tickets.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +24,7 @@ pub struct Verified {
 
 /// Verifies tickets, by sums where that serves.
 #[must_use]
-pub fn verify(tickets: Vec<Ticket>) -> Verified {
+pub fn verify(tickets: Vec<Ticket>, keys: &PreparedKeys) -> Verified {
     let mut alone = Vec::new();
     let mut groups: BTreeMap<_, Vec<Ticket>> = BTreeMap::new();
     for ticket in tickets {
@@ -43,7 +44,7 @@ pub fn verify(tickets: Vec<Ticket>) -> Verified {
     for (group, valid) in groups.into_iter().zip(verify_each(&totals)) {
         if valid { sums.push(group) } else { alone.extend(group) }
     }
-    Verified { sums, alone: each(alone) }
+    Verified { sums, alone: each(alone, keys) }
 }
 
 /// The sum of a group, which is not empty.
@@ -55,9 +56,15 @@ fn total(group: &[Ticket]) -> Option<(PublicKey, B256, Signature)> {
     Some((key, first.digest, signature))
 }
 
-/// Verifies each ticket alone, all in one product of pairings.
+/// Verifies each ticket alone: several in one product of pairings, a lone one under its prepared key.
 #[must_use]
-pub fn each(tickets: Vec<Ticket>) -> Vec<(Ticket, Verdict)> {
+pub fn each(tickets: Vec<Ticket>, keys: &PreparedKeys) -> Vec<(Ticket, Verdict)> {
+    if let [ticket] = tickets.as_slice()
+        && ticket.first.is_none()
+    {
+        let valid = keys.get(ticket.operator, ticket.public_key).verify(ticket.digest, &ticket.signature);
+        return tickets.into_iter().map(|ticket| (ticket, valid.into())).collect();
+    }
     let own = tickets.iter().map(Ticket::item);
     let firsts = tickets.iter().filter_map(Ticket::first_item);
     let items: Vec<_> = own.chain(firsts).collect();

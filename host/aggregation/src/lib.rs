@@ -9,6 +9,7 @@
 //! - [`eigenlayer`]: certificates as EigenLayer's own signature checker takes them.
 //! - [`share`]: one operator's signed answer, and why it is refused.
 //! - [`batch`]: verifying many shares at once, by plain sums first.
+//! - [`prepared`]: operators' keys made ready for lone shares.
 //! - [`core`]: the pure state machine; time is an input, events come out.
 //! - [`service`]: the async shell: batches of shares verified on a pool, windows timed, events delivered.
 //! - [`error`]: why a set, a task's quorums or an opening is refused.
@@ -36,6 +37,7 @@ pub mod core;
 pub mod eigenlayer;
 pub mod error;
 pub mod operators;
+pub mod prepared;
 pub mod quorums;
 pub mod service;
 pub mod share;

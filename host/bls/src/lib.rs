@@ -32,6 +32,6 @@ pub mod keystore;
 pub mod scheme;
 mod transcript;
 
-pub use any::{ContractKey, Curve, PublicKey, SecretKey, Signature};
+pub use any::{ContractKey, Curve, PreparedKey, PublicKey, SecretKey, Signature};
 pub use error::DecodeError;
 pub use scheme::Scheme;

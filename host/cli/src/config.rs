@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use eigenshift_bls::Curve;
 use eigenshift_ledger::Settings;
 use eigenshift_ledger::settings::{Expiry, Mode, Order, Policy, RotationSettings};
 use eigenshift_plugin::Import;
@@ -106,8 +107,14 @@ pub struct AvsConfig {
     pub grants: Vec<Import>,
     /// File with the operator account's secret key, 64 hexadecimal digits; relative to the file.
     pub operator_key: PathBuf,
-    /// File with the BLS secret key, 64 hexadecimal digits; relative to the file.
+    /// Key file with the BLS secret key, opened with `bls-password`; without that 64 hexadecimal digits. Relative to the
+    /// file.
     pub bls_key: PathBuf,
+    /// File with the key file's password on its only line; relative to the file.
+    pub bls_password: Option<PathBuf>,
+    /// Curve of the cluster's BLS keys: `bn254`, which EigenLayer's contracts check, or `bls12-381`.
+    #[serde(default)]
+    pub curve: Curve,
     /// Whether this node founds the cluster: exactly one does.
     #[serde(default)]
     pub bootstrap: bool,
@@ -174,8 +181,8 @@ impl ClusterConfig {
     ///
     /// # Errors
     /// For people: what is wrong.
-    pub fn settings(&self, registry: Address) -> Result<(Settings, Option<u64>), String> {
-        let mut settings = Settings::new(registry);
+    pub fn settings(&self, registry: Address, curve: Curve) -> Result<(Settings, Option<u64>), String> {
+        let mut settings = Settings { curve, ..Settings::new(registry) };
         let defaults = settings.clone();
         settings.quorums = Quorums {
             numbers: self.quorums.clone().unwrap_or(defaults.quorums.numbers),
@@ -241,6 +248,7 @@ pub fn read(path: &Path) -> Result<Config, CliError> {
         for path in [&mut avs.component, &mut avs.manifest, &mut avs.operator_key, &mut avs.bls_key] {
             resolve(path);
         }
+        avs.bls_password.as_mut().map(resolve);
     }
     Ok(config)
 }
@@ -272,7 +280,7 @@ fn parse(text: &str) -> Result<Config, String> {
         if let Some(timer) = avs.timers.iter().find(|timer| timer.every.0.is_zero()) {
             return at(&format!("timer {:?}: every cannot be zero", timer.name));
         }
-        if let Err(why) = avs.cluster.clone().unwrap_or_default().settings(avs.registry) {
+        if let Err(why) = avs.cluster.clone().unwrap_or_default().settings(avs.registry, avs.curve) {
             return at(&format!("[avs.cluster]: {why}"));
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use eigenshift_bls::bn254::SecretKey;
+use eigenshift_bls::{SecretKey, keystore};
 use eigenshift_chain::{Chain, EthereumChain, EthereumOptions, Wallet};
 use eigenshift_consensus::Timing;
 use eigenshift_engine::{Patience, Timer};
@@ -63,6 +63,7 @@ fn node_options(config: &NodeConfig) -> NodeOptions {
 
 const MAX_MANIFEST: u64 = 64 * 1024;
 const MAX_COMPONENT: u64 = 32 * 1024 * 1024;
+const MAX_PASSWORD: u64 = 4096;
 
 fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     let size = std::fs::metadata(path).map_err(|error| file(path, error))?.len();
@@ -70,6 +71,21 @@ fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
         return Err(file(path, format!("{size} bytes, at most {most} are taken")));
     }
     std::fs::read(path).map_err(|error| file(path, error))
+}
+
+/// The BLS key: a key file that is opened with the password, or 64 hexadecimal digits when there is no password.
+fn read_bls_key(avs: &AvsConfig) -> Result<SecretKey, CliError> {
+    let wrong = |error: &dyn std::fmt::Display| file(&avs.bls_key, error);
+    let Some(password) = &avs.bls_password else {
+        let secret = read_secret(&avs.bls_key)?;
+        let secret = keystore::secret_from_hex(&secret).map_err(|error| wrong(&error))?;
+        return SecretKey::from_bytes(avs.curve, &secret).map_err(|error| wrong(&error));
+    };
+    let text = Zeroizing::new(read_bounded(password, MAX_PASSWORD)?);
+    let text = std::str::from_utf8(&text).map_err(|_| file(password, "expected a password in UTF-8"))?;
+    let json = read_bounded(&avs.bls_key, keystore::MAX_LEN as u64)?;
+    // An editor ends the file with a line break that is not part of the password.
+    keystore::secret(&json, text.trim_end_matches(['\r', '\n']), avs.curve).map_err(|error| wrong(&error))
 }
 
 /// What an AVS's configuration points to.
@@ -83,8 +99,7 @@ impl Files {
     fn read(avs: &AvsConfig) -> Result<Self, CliError> {
         let secret = read_secret(&avs.operator_key)?;
         let wallet = Wallet::from_hex(&secret).map_err(|error| file(&avs.operator_key, error))?;
-        let secret = read_secret(&avs.bls_key)?;
-        let bls = Arc::new(SecretKey::from_hex(&secret).map_err(|error| file(&avs.bls_key, error))?);
+        let bls = Arc::new(read_bls_key(avs)?);
         let manifest = String::from_utf8(read_bounded(&avs.manifest, MAX_MANIFEST)?)
             .map_err(|error| file(&avs.manifest, error))?;
         let bundle = Bundle::new(read_bounded(&avs.component, MAX_COMPONENT)?, manifest);
@@ -110,7 +125,7 @@ async fn avs_options(avs: &AvsConfig, files: Files, env: &Env) -> Result<AvsOpti
         }
     };
     let entrance = if avs.bootstrap {
-        let settings = avs.cluster.clone().unwrap_or_default().settings(avs.registry);
+        let settings = avs.cluster.clone().unwrap_or_default().settings(avs.registry, avs.curve);
         let (settings, start_block) = settings.map_err(CliError::Usage)?;
         let head = chain.head().await.map_err(|error| CliError::Chain(error.to_string()))?;
         Entrance::Found { settings: Box::new(settings), start_block: start_block.unwrap_or(head.block.number) }

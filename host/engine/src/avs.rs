@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eigenshift_bls::bn254;
+use eigenshift_bls::SecretKey;
 use eigenshift_chain::{Chain, Wallet};
 use eigenshift_consensus::{AskError, AskRefusal, Group};
 use eigenshift_env::{Env, Pool};
@@ -40,7 +40,7 @@ pub struct AvsOptions {
     /// The node's key.
     pub node_key: Arc<NodeKey>,
     /// The operator's BLS key for this AVS.
-    pub bls: Arc<bn254::SecretKey>,
+    pub bls: Arc<SecretKey>,
     /// The operator's account.
     pub wallet: Wallet,
     /// The AVS's chain.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eigenshift_bls::bn254;
+use eigenshift_bls::SecretKey;
 use eigenshift_chain::{Chain, Wallet};
 use eigenshift_consensus::Group;
 use eigenshift_env::{Env, Pool};
@@ -74,7 +74,7 @@ pub(crate) struct Context {
     pub service: Service,
     pub identity: Identity,
     pub node_key: Arc<NodeKey>,
-    pub bls: Arc<bn254::SecretKey>,
+    pub bls: Arc<SecretKey>,
     pub wallet: Wallet,
     pub ledger: Ledger,
     pub group: Group,

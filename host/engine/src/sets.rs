@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use eigenshift_aggregation::Operators;
+use eigenshift_bls::Curve;
 use eigenshift_chain::{Chain, registry};
 use eigenshift_types::{Address, B256, BlockRef, OperatorSet};
 use parking_lot::Mutex;
@@ -33,13 +34,14 @@ impl Sets {
         Self { chain, by_block: Mutex::default(), decoded: Mutex::default() }
     }
 
-    /// The operator set of `registry` at a block.
+    /// The operator set of `registry`, whose keys are of this curve, at a block.
     ///
     /// # Errors
     /// The chain's.
     pub async fn at(
         &self,
         registry: Address,
+        curve: Curve,
         quorums: &[u8],
         block: BlockRef,
     ) -> Result<Arc<OperatorSet>, eigenshift_chain::Error> {
@@ -50,7 +52,7 @@ impl Sets {
         {
             return Ok(set);
         }
-        let set = Arc::new(registry::operator_set(self.chain.as_ref(), registry, quorums, block).await?);
+        let set = Arc::new(registry::operator_set(self.chain.as_ref(), registry, curve, quorums, block).await?);
         keep(&mut self.by_block.lock(), key, Arc::clone(&set));
         Ok(set)
     }

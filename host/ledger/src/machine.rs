@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, Bytes, keccak256};
 use eigenshift_aggregation::{Operators, check_certificate};
-use eigenshift_bls::any;
+use eigenshift_bls::{Curve, any};
 use eigenshift_types::{Certificate, NodeId, OperatorSet, TaskSpec, frame};
 
 use crate::apply;
@@ -112,17 +112,21 @@ impl Cache {
         Some(decoded)
     }
 
-    /// Checks a set and keeps its decoded form.
+    /// Checks a set, whose keys must be of this curve, and keeps its decoded form.
     ///
     /// # Errors
     /// For people: which check failed.
-    pub fn check(&mut self, set: &OperatorSet) -> Result<(), String> {
+    pub fn check(&mut self, set: &OperatorSet, curve: Curve) -> Result<(), String> {
         // A set of that digest was checked before; the digest says that this one has the same content.
-        if self.operators.contains_key(&set.digest) && set.compute_digest() == set.digest {
-            return Ok(());
+        let known = self.operators.get(&set.digest).filter(|_| set.compute_digest() == set.digest);
+        let decoded = match known {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(Operators::from_set(set).map_err(|error| error.to_string())?),
+        };
+        if decoded.curve() != curve {
+            return Err(format!("its keys are over {}, the cluster's curve is {curve}", decoded.curve()));
         }
-        let decoded = Operators::from_set(set).map_err(|error| error.to_string())?;
-        self.operators.insert(set.digest, Arc::new(decoded));
+        self.operators.insert(set.digest, decoded);
         Ok(())
     }
 

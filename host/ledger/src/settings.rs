@@ -1,6 +1,7 @@
 //! What the cluster agreed to work by: the only configuration that applying reads.
 
 use alloy_primitives::{Address, B256};
+use eigenshift_bls::Curve;
 use eigenshift_types::Quorums;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,8 @@ pub enum Expiry {
 pub struct Settings {
     /// Rules that the entries are read by.
     pub ledger_version: u32,
+    /// Curve of the operators' keys. Never changes within an epoch, as the registry does not.
+    pub curve: Curve,
     /// Quorums that every task needs, and the least share of stake in each.
     pub quorums: Quorums,
     /// Whether thresholds of 50 or less are allowed: two answers could reach them, and the first one logged wins.
@@ -112,11 +115,12 @@ pub const LEDGER_VERSION: u32 = 1;
 pub const FUEL_SCHEDULE: &str = "wasmtime-48";
 
 impl Settings {
-    /// The defaults for an AVS with one quorum (number 0) at 67 %.
+    /// The defaults for an AVS with one quorum (number 0) at 67 %, over BN254.
     #[must_use]
     pub fn new(registry: Address) -> Self {
         Self {
             ledger_version: LEDGER_VERSION,
+            curve: Curve::default(),
             quorums: Quorums { numbers: vec![0], thresholds: vec![67] },
             allow_minority_thresholds: false,
             window_ms: 0,

@@ -16,7 +16,7 @@ use eigenshift_env::Env;
 use eigenshift_ledger::Settings;
 use eigenshift_ledger::settings::{Mode, Policy};
 use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
-use eigenshift_node::{AvsOptions, Entrance, Logic, Node, OperatorKeys};
+use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, OperatorKeys};
 use eigenshift_plugin::{
     AggregateKey, Bundle, CallError, Grants, Host, HostOptions, PeerResponse, ProcessError, Signable, Task,
 };
@@ -140,7 +140,8 @@ impl Cluster {
     async fn start(env: &Env, change: impl FnOnce(&mut Settings)) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let owner = Wallet::random(env)?;
-        let operators = (0..OPERATORS).map(|_| OperatorKeys::random(env)).collect::<Result<Vec<_>, _>>()?;
+        let operators =
+            (0..OPERATORS).map(|_| OperatorKeys::random(env, Curve::Bn254)).collect::<Result<Vec<_>, _>>()?;
         let mut funded: Vec<_> = operators.iter().map(|operator| operator.wallet.address()).collect();
         funded.push(owner.address());
         let block_interval = Duration::from_millis(200);
@@ -148,7 +149,7 @@ impl Cluster {
             EmbeddedChain::start(EmbeddedOptions { funded, block_interval, ..EmbeddedOptions::default() }, env)?;
         let chain: Arc<dyn Chain> = Arc::new(chain);
         let by_owner = setup(chain.as_ref(), env, &owner);
-        let registry = deploy_registry(&by_owner).await?;
+        let registry = deploy_registry(&by_owner, Curve::Bn254).await?;
         enrol(&by_owner, registry, &operators).await?;
         let mut settings = Settings::new(registry);
         settings.confirmations = Some(0);

@@ -24,5 +24,6 @@ pub mod membership;
 pub mod native;
 pub mod node;
 
+pub use eigenshift_bls::Curve;
 pub use local::OperatorKeys;
 pub use node::{AvsOptions, Entrance, Logic, Node, NodeError, NodeOptions};

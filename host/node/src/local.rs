@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eigenshift_bls::bn254::SecretKey;
+use eigenshift_bls::{Curve, SecretKey};
 use eigenshift_chain::deploy::Setup;
 use eigenshift_chain::{Chain, Error, TransactionRequest, Wallet, registry};
 use eigenshift_consensus::Timing;
@@ -16,6 +16,7 @@ use eigenshift_types::{Address, Stake};
 use crate::NodeOptions;
 
 const REGISTRY: &str = include_str!("../../../examples/price-oracle/contracts/out/OperatorRegistry.json");
+const REGISTRY_12381: &str = include_str!("../../../examples/price-oracle/contracts/out/OperatorRegistry12381.json");
 
 /// Gas for a change of stakes, whose cost depends on what else the block holds, so that an estimate may be too low.
 const STAKE_GAS: u64 = 2_000_000;
@@ -33,12 +34,12 @@ pub struct OperatorKeys {
 }
 
 impl OperatorKeys {
-    /// Fresh keys.
+    /// Fresh keys, the BLS key over this curve.
     ///
     /// # Errors
     /// None in practice: a random secret is a valid one.
-    pub fn random(env: &Env) -> Result<Self, Error> {
-        let bls = SecretKey::generate(|bytes| env.random.fill(bytes));
+    pub fn random(env: &Env, curve: Curve) -> Result<Self, Error> {
+        let bls = SecretKey::generate(curve, |bytes| env.random.fill(bytes));
         Ok(Self { wallet: Wallet::random(env)?, bls: Arc::new(bls) })
     }
 }
@@ -49,12 +50,16 @@ pub fn setup<'a>(chain: &'a dyn Chain, env: &'a Env, wallet: &'a Wallet) -> Setu
     Setup { chain, env, wallet, timeout: PATIENCE }
 }
 
-/// Deploys an operator registry that `owner` administers.
+/// Deploys an operator registry for keys of this curve that `owner` administers.
 ///
 /// # Errors
 /// The chain's.
-pub async fn deploy_registry(owner: &Setup<'_>) -> Result<Address, Error> {
-    owner.deploy(REGISTRY, &[]).await
+pub async fn deploy_registry(owner: &Setup<'_>, curve: Curve) -> Result<Address, Error> {
+    let artifact = match curve {
+        Curve::Bn254 => REGISTRY,
+        Curve::Bls12381 => REGISTRY_12381,
+    };
+    owner.deploy(artifact, &[]).await
 }
 
 /// Lets the operators register their keys, and gives each a stake of 100 in quorum 0.
@@ -68,8 +73,8 @@ pub async fn enrol(owner: &Setup<'_>, registry: Address, operators: &[OperatorKe
         let head = owner.chain.head().await?.block;
         let account = operator.wallet.address();
         let digest = registry::pubkey_registration_digest(owner.chain, registry, account, head.hash).await?;
-        let proof = operator.bls.sign(digest).encode();
-        let data = registry::register_calldata(&proof, &operator.bls.g1().encode(), &operator.bls.g2().encode())?;
+        let (proof, bls) = (operator.bls.sign(digest), &operator.bls);
+        let data = registry::register_calldata(&proof, &bls.contract_key(), &bls.public_key())?;
         setup(owner.chain, owner.env, &operator.wallet).send(registry, data).await?;
     }
     let stake = Stake::new(100).unwrap_or_default();

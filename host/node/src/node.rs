@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use eigenshift_api::admin::{self, Token};
 use eigenshift_api::{Avss, public, serve};
-use eigenshift_bls::bn254;
+use eigenshift_bls::SecretKey;
 use eigenshift_chain::{Chain, Wallet};
 use eigenshift_consensus::{Group, GroupOptions, Peer, PeerBook, Security, Store, Timing, Transport, TransportOptions};
 use eigenshift_engine::callbacks::Callbacks;
@@ -164,7 +164,7 @@ pub struct AvsOptions {
     /// How the node comes in.
     pub entrance: Entrance,
     /// The operator's BLS key for this AVS.
-    pub bls: Arc<bn254::SecretKey>,
+    pub bls: Arc<SecretKey>,
     /// The operator's account.
     pub wallet: Wallet,
     /// The AVS's chain.

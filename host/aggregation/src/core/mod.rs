@@ -1,7 +1,7 @@
 //! The pure state machine: shares, verdicts and time go in; answers and events come out.
 //!
-//! A share passes twice: [`Core::admit`] says whether its signature must be verified at all, and [`Core::count`] takes the
-//! verdict. What lies between is the caller's. Time is any monotonic clock's; the caller calls [`Core::tick`] when
+//! A share passes thrice: [`Core::precheck`] says whether its signature is worth decoding, [`Core::admit_decoded`]
+//! whether it must be verified, and [`Core::count`] takes the verdict. What lies between is the caller's. Time is any monotonic clock's; the caller calls [`Core::tick`] when
 //! [`Core::next_deadline`] has come.
 
 mod key;
@@ -10,7 +10,7 @@ mod task;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use eigenshift_bls::{PublicKey, Signature};
+use eigenshift_bls::{Curve, PublicKey, Signature};
 use eigenshift_types::{B256, Bytes, OperatorId, ResponseKey, TaskIndex};
 
 use crate::{Accepted, Error, Event, KeyProgress, Share, ShareError, TaskAggregation};
@@ -157,12 +157,36 @@ impl Core {
         self.tasks.contains_key(&task)
     }
 
-    /// The cheap checks of a share.
+    /// The checks of a share before its signature is decoded; the curve to decode it for comes back.
+    ///
+    /// # Errors
+    /// [`ShareError`]: the task, the operator, or too many wrong signatures before.
+    pub fn precheck(&self, share: &Share) -> Result<Curve, ShareError> {
+        self.tasks.get(&share.task).ok_or_else(|| self.unknown(share.task))?.precheck(share.operator)
+    }
+
+    /// The checks of a share, its signature decoded on the calling thread.
     ///
     /// # Errors
     /// [`ShareError`]; all but its pairing are found here.
     pub fn admit(&self, share: &Share) -> Result<Admission, ShareError> {
-        self.tasks.get(&share.task).ok_or_else(|| self.unknown(share.task))?.admit(share)
+        let curve = self.precheck(share)?;
+        self.admit_decoded(share, Signature::decode(curve, &share.signature)?)
+    }
+
+    /// The checks of a share whose signature was decoded.
+    ///
+    /// # Errors
+    /// [`ShareError`]; all but its pairing are found here.
+    pub fn admit_decoded(&self, share: &Share, signature: Signature) -> Result<Admission, ShareError> {
+        self.tasks.get(&share.task).ok_or_else(|| self.unknown(share.task))?.admit(share, signature)
+    }
+
+    /// What an operator sent is no signature at all: counted as a wrong one.
+    pub fn malformed(&mut self, share: &Share) {
+        if let Some(task) = self.tasks.get_mut(&share.task) {
+            task.incorrect(share.operator);
+        }
     }
 
     fn unknown(&self, task: TaskIndex) -> ShareError {

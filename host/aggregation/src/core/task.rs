@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use eigenshift_bls::Signature;
-use eigenshift_types::{B256, Bitmap, Certificate, ResponseKey, TaskIndex};
+use eigenshift_bls::{Curve, Signature};
+use eigenshift_types::{B256, Bitmap, Certificate, OperatorId, ResponseKey, TaskIndex};
 
 use super::key::{Key, Signed};
 use super::{Admission, INCORRECT_LIMIT, Ticket, Verdict};
+use crate::operators::Operator;
 use crate::{
     Accepted, Error, Event, Evidence, Expiry, KeyProgress, Operators, Policy, Share, ShareError, TaskAggregation,
     TaskQuorums,
@@ -79,18 +80,37 @@ impl Task {
         })
     }
 
-    pub(super) fn admit(&self, share: &Share) -> Result<Admission, ShareError> {
-        let position = self.operators.position(share.operator).ok_or(ShareError::UnknownOperator(share.operator))?;
-        let operator = self.operators.get(position).ok_or(ShareError::UnknownOperator(share.operator))?;
+    /// The checks before the signature is even decoded, which is curve arithmetic already.
+    pub(super) fn precheck(&self, operator: OperatorId) -> Result<Curve, ShareError> {
+        let (position, operator) = self.signer(operator)?;
         if self.quorums.multiplicity(operator) == 0 {
-            return Err(ShareError::NoStake(share.operator));
-        }
-        let signature = Signature::decode(self.operators.curve(), &share.signature)?;
-        if let Some(answer) = self.known(position, &share.key, share.digest, signature) {
-            return answer.map(Admission::Known);
+            return Err(ShareError::NoStake(operator.id));
         }
         if self.incorrect.get(&position).is_some_and(|count| *count >= INCORRECT_LIMIT) {
             return Err(ShareError::TooManyIncorrect { limit: INCORRECT_LIMIT });
+        }
+        Ok(self.operators.curve())
+    }
+
+    fn signer(&self, id: OperatorId) -> Result<(usize, &Operator), ShareError> {
+        let position = self.operators.position(id);
+        let signer = position.and_then(|position| Some((position, self.operators.get(position)?)));
+        signer.ok_or(ShareError::UnknownOperator(id))
+    }
+
+    /// The operator sent what is no signature, or no right one.
+    pub(super) fn incorrect(&mut self, operator: OperatorId) {
+        if let Some(position) = self.operators.position(operator) {
+            let count = self.incorrect.entry(position).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
+    pub(super) fn admit(&self, share: &Share, signature: Signature) -> Result<Admission, ShareError> {
+        self.precheck(share.operator)?;
+        let (position, operator) = self.signer(share.operator)?;
+        if let Some(answer) = self.known(position, &share.key, share.digest, signature) {
+            return answer.map(Admission::Known);
         }
         let first = self.keys.get(&share.key).and_then(|key| key.signed_by(position));
         Ok(Admission::Verify(Box::new(Ticket {
@@ -148,8 +168,7 @@ impl Task {
         events: &mut Vec<Event>,
     ) -> Result<Accepted, ShareError> {
         if !verdict.valid {
-            let count = self.incorrect.entry(ticket.position).or_default();
-            *count = count.saturating_add(1);
+            self.incorrect(ticket.operator);
             return Err(ShareError::Incorrect);
         }
         // Things may have changed since it was admitted.

@@ -45,7 +45,7 @@ use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit, StreamCipher};
 use zeroize::Zeroizing;
 
-use crate::Curve;
+use crate::{Curve, SecretKey, bls12381};
 
 pub use bn254::{bn254_keystore, bn254_secret};
 pub use error::{Damage, KeystoreError};
@@ -212,6 +212,24 @@ fn apply_cipher(key: &[u8], iv: &[u8; 16], data: &mut [u8]) -> Result<(), Damage
         .map_err(|_| Damage::Length { member: "cipher key", found: key.len() })?;
     cipher.apply_keystream(data);
     Ok(())
+}
+
+/// The operator key of this curve in a key file of any format, held against the public key that the file states.
+///
+/// # Errors
+/// As [`Keystore::parse`] and [`Keystore::open`].
+pub fn secret(json: &[u8], password: &str, curve: Curve) -> Result<SecretKey, KeystoreError> {
+    match curve {
+        Curve::Bn254 => bn254_secret(json, password).map(SecretKey::Bn254),
+        Curve::Bls12381 => {
+            let key = |secret: &[u8; 32]| bls12381::SecretKey::from_bytes(secret).ok();
+            let belongs = |key: &bls12381::SecretKey, text: &str| {
+                let stated = hex::decode(text.strip_prefix("0x").unwrap_or(text));
+                stated.is_ok_and(|stated| stated == key.public_key().encode_compressed())
+            };
+            Keystore::parse(json)?.open(password, curve, key, belongs).map(SecretKey::Bls12381)
+        }
+    }
 }
 
 /// The secret that is 64 hexadecimal digits, with or without `0x`, white space around it allowed: the file that an

@@ -6,8 +6,8 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolEvent, SolValue};
 use eigenshift_chain::{Chain, Error, LogFilter, Wallet};
 use eigenshift_env::Env;
-use eigenshift_node::OperatorKeys;
 use eigenshift_node::local::{self, setup};
+use eigenshift_node::{Curve, OperatorKeys};
 
 use crate::demo::prices::Prices;
 
@@ -62,7 +62,7 @@ pub async fn deploy(
     prices: &Prices,
 ) -> Result<Deployment, Error> {
     let by_owner = setup(chain, env, owner);
-    let registry = local::deploy_registry(&by_owner).await?;
+    let registry = local::deploy_registry(&by_owner, Curve::Bn254).await?;
     let arguments = (registry, Bytes::from(vec![0_u8]), U256::from(THRESHOLD), U256::from(RESPONSE_WINDOW));
     let oracle = by_owner.deploy(ORACLE, &arguments.abi_encode_params()).await?;
     local::enrol(&by_owner, registry, operators).await?;

@@ -46,7 +46,7 @@ fn keys(folder: &Path, number: usize) -> Result<OperatorKeys, CliError> {
     let wallet = Wallet::from_hex(&read_secret(&path)?).map_err(|error| wrong(&path, error.to_string()))?;
     let path = folder.join(format!("operator-{number}.bls"));
     let bls = SecretKey::from_hex(&read_secret(&path)?).map_err(|error| wrong(&path, error.to_string()))?;
-    Ok(OperatorKeys { wallet, bls: Arc::new(bls) })
+    Ok(OperatorKeys { wallet, bls: Arc::new(bls.into()) })
 }
 
 fn deployed(owner: Address, feeds: usize) -> Deployment {

@@ -11,7 +11,7 @@ use eigenshift_engine::AvsHandle;
 use eigenshift_env::Env;
 use eigenshift_ledger::{Phase, Settings, Task};
 use eigenshift_node::local::loopback;
-use eigenshift_node::{AvsOptions, Entrance, Logic, Node, OperatorKeys};
+use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, OperatorKeys};
 use eigenshift_plugin::{Bundle, Grants};
 use eigenshift_types::{Bytes, Outcome, Service, TaskIndex};
 
@@ -118,7 +118,7 @@ impl Stage {
         let env = Env::real();
         let owner = Wallet::random(&env).map_err(chain_error)?;
         let operators = (0..args.operators)
-            .map(|_| OperatorKeys::random(&env))
+            .map(|_| OperatorKeys::random(&env, Curve::Bn254))
             .collect::<Result<Vec<_>, _>>()
             .map_err(chain_error)?;
         let mut accounts: Vec<_> = operators.iter().map(|operator| operator.wallet.address()).collect();

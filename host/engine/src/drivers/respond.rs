@@ -118,12 +118,18 @@ async fn confirm(context: &Context, task: &Task) -> Result<(), NoAnswer> {
         return Err(NoAnswer::Final("the reference block is not what the task says".to_owned()));
     }
     let logged = context.ledger.read(|state| {
-        let registry = state.settings.as_ref().map(|settings| settings.registry);
-        registry.zip(state.sets.get(&spec.set_digest).cloned())
+        let source = state.settings.as_ref().map(|settings| (settings.registry, settings.curve));
+        source.zip(state.sets.get(&spec.set_digest).cloned())
     });
-    let (registry, logged) =
+    let ((registry, curve), logged) =
         logged.ok_or_else(|| NoAnswer::Final("the task's operator set is not in the ledger".to_owned()))?;
-    let own = context.sets.at(registry, &spec.quorums.numbers, spec.reference_block).await.map_err(later)?;
+    if curve != context.bls.curve() {
+        return Err(NoAnswer::Final(format!(
+            "the cluster signs over {curve}, this node's BLS key is over {}: give it the operator's key for that curve",
+            context.bls.curve()
+        )));
+    }
+    let own = context.sets.at(registry, curve, &spec.quorums.numbers, spec.reference_block).await.map_err(later)?;
     if own.digest != logged.digest {
         complain(context, task, &own).await;
         return Err(NoAnswer::Final(format!(

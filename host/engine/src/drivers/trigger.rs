@@ -224,7 +224,11 @@ impl Triggers {
         let header = context.chain.header_by_hash(block.hash).await.map_err(not_now)?;
         let header = header.ok_or_else(|| TriggerError::NotNow(format!("block {block} is not known")))?;
         let settings = context.ledger.read(|state| state.settings.clone()).ok_or(TriggerError::NotLeader)?;
-        let set = context.sets.at(settings.registry, &settings.quorums.numbers, block).await.map_err(not_now)?;
+        let set = context
+            .sets
+            .at(settings.registry, settings.curve, &settings.quorums.numbers, block)
+            .await
+            .map_err(not_now)?;
         if !context.ledger.read(|state| state.sets.contains_key(&set.digest)) {
             let command = Command::OperatorSet(Box::new(set.as_ref().clone()));
             context.ledger.propose(&command).await.map_err(|error| TriggerError::NotNow(error.to_string()))?;

@@ -228,6 +228,11 @@ fn settings_approved(
     if settings.registry != current.registry {
         return Err(Refusal::InvalidSettings { why: "the registry cannot change within an epoch" });
     }
+    if settings.curve != current.curve {
+        return Err(Refusal::InvalidSettings {
+            why: "the curve cannot change within an epoch: its keys would be others",
+        });
+    }
     let bytes = settings_approval(cluster.id, cluster.epoch, revision, settings);
     let valid: BTreeSet<NodeId> = approvals
         .iter()

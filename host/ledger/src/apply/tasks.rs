@@ -28,7 +28,8 @@ pub(super) fn operator_set(state: &mut State, cache: &mut Cache, context: Contex
         if state.sets.len() >= MAX_SETS {
             return Err(Refusal::InvalidOperatorSet { why: "64 sets are in use".to_owned() });
         }
-        cache.check(&set).map_err(|why| Refusal::InvalidOperatorSet { why })?;
+        let (settings, _) = agreed(state)?;
+        cache.check(&set, settings.curve).map_err(|why| Refusal::InvalidOperatorSet { why })?;
         let former = state.latest_set.replace(set.digest);
         state.sets.insert(set.digest, set);
         // One that was logged for a task that never came goes with the next.

@@ -1,10 +1,12 @@
 //! Every command's author and precondition, as a table.
 
 use alloy_primitives::{B256, Bytes};
+use eigenshift_aggregation::operators::assemble;
+use eigenshift_bls::{Curve, SecretKey};
 use eigenshift_ledger::command::{ComplaintKind, PlanTask, activation_hash, settings_approval};
 use eigenshift_ledger::settings::{Expiry, Mode, Policy};
 use eigenshift_ledger::{Command, TriggerId};
-use eigenshift_types::{NodeId, NodeSignature, Outcome, Stake};
+use eigenshift_types::{Address, NodeId, NodeSignature, OperatorRecord, OperatorSet, Outcome, Stake};
 
 use crate::sim::{CLUSTER, EPOCH, Sim, block, key, outcome, service, sign_hash};
 use crate::table::{certified, close, must, open, run};
@@ -94,6 +96,11 @@ fn members_and_settings() {
                 "invalid-settings",
             ),
             (
+                "settings with another curve",
+                |sim| (1, settings(sim, 3, |settings| settings.curve = Curve::Bls12381)),
+                "invalid-settings",
+            ),
+            (
                 "settings approved once before",
                 |sim| {
                     let command = settings(sim, 3, |_| {});
@@ -106,6 +113,18 @@ fn members_and_settings() {
             ("a complaint about the future", |_| (3, complaint(99)), "invalid-complaint"),
         ],
     );
+}
+
+fn set_over_bls12_381() -> OperatorSet {
+    let key = SecretKey::from_bytes(Curve::Bls12381, &[7; 32]).unwrap();
+    let record = OperatorRecord {
+        id: key.operator_id(),
+        address: Address::repeat_byte(1),
+        g1: key.contract_key().encode(),
+        g2: Bytes::new(),
+        stakes: vec![Stake::new(100).unwrap()],
+    };
+    assemble(block(5), &[0], vec![record]).unwrap()
 }
 
 fn complaint(term: u64) -> Command {
@@ -246,6 +265,11 @@ fn tasks_under_leadership() {
                     set.digest = set.compute_digest();
                     (0, Command::OperatorSet(Box::new(set)))
                 },
+                "invalid-operator-set",
+            ),
+            (
+                "an operator set over another curve",
+                |_| (0, Command::OperatorSet(Box::new(set_over_bls12_381()))),
                 "invalid-operator-set",
             ),
             ("a plan", |_| (0, plan()), "accepted"),

@@ -13,7 +13,7 @@ use eigenshift_env::Env;
 use eigenshift_ledger::settings::{Policy, RotationSettings};
 use eigenshift_ledger::{Phase, Settings, State, Task};
 use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
-use eigenshift_node::{AvsOptions, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys};
+use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys};
 use eigenshift_types::{Address, Bytes, Outcome, Service, TaskIndex};
 use futures::FutureExt;
 use futures::future::select_all;
@@ -79,6 +79,8 @@ pub struct Plan {
     /// How many of them run a node, from the first.
     pub running: usize,
     pub settings: fn(&mut Settings),
+    /// Of the operators' BLS keys.
+    pub curve: Curve,
     /// Whether nodes have an admin listener.
     pub admin: bool,
     /// Tasks end on chain.
@@ -94,6 +96,7 @@ impl Plan {
             enrolled: operators,
             running: operators,
             settings: |_| {},
+            curve: Curve::Bn254,
             admin: false,
             submits: false,
             patience: |_| {},
@@ -140,7 +143,7 @@ impl Cluster {
             if plan.submits { probe.submitting() } else { probe }
         };
         let operator = |number: usize| Operator {
-            keys: OperatorKeys::random(&env).unwrap(),
+            keys: OperatorKeys::random(&env, plan.curve).unwrap(),
             probe: probe(number),
             sight: Sight::default(),
             directory: directory.path().join(format!("operator-{number}")),
@@ -153,14 +156,14 @@ impl Cluster {
         let options = EmbeddedOptions { block_interval: BLOCK, funded, ..EmbeddedOptions::default() };
         let chain = Arc::new(EmbeddedChain::start(options, &env).unwrap());
         let owner = setup(chain.as_ref(), &env, &owner);
-        let registry = within("the registry", deploy_registry(&owner)).await.unwrap();
+        let registry = within("the registry", deploy_registry(&owner, plan.curve)).await.unwrap();
         let keys: Vec<OperatorKeys> = operators.iter().map(|operator| operator.keys.clone()).collect();
         within("the operators' registration", enrol(&owner, registry, &keys)).await.unwrap();
         // Tasks refer to a block behind the head, at which the stakes must be known.
         let known = chain.head().await.unwrap().block.number + 2;
         let mut heads = chain.heads();
         within("blocks", heads.wait_for(|head| head.block.number >= known)).await.unwrap();
-        let mut settings = Settings::new(registry);
+        let mut settings = Settings { curve: plan.curve, ..Settings::new(registry) };
         settings.confirmations = Some(1);
         (plan.settings)(&mut settings);
         let service =

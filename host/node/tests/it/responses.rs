@@ -15,7 +15,7 @@ use crate::logic;
 struct Sender {
     identity: Identity,
     node_key: NodeKey,
-    bls: std::sync::Arc<eigenshift_bls::bn254::SecretKey>,
+    bls: std::sync::Arc<eigenshift_bls::SecretKey>,
 }
 
 impl Sender {
@@ -29,7 +29,7 @@ impl Sender {
     }
 
     fn sign(&self, payload: &Bytes) -> Bytes {
-        self.bls.sign(logic::digest(payload)).encode().to_vec().into()
+        self.bls.sign(logic::digest(payload)).encode()
     }
 
     /// What it would send in good faith, but for the envelope's signature.

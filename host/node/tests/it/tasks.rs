@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use eigenshift_ledger::State;
 use eigenshift_ledger::settings::{Mode, Order};
-use eigenshift_node::Logic;
+use eigenshift_node::{Curve, Logic, OperatorKeys};
 use eigenshift_plugin::{Bundle, Grants};
 use eigenshift_types::{Outcome, U256};
 use futures::future::join_all;
@@ -29,6 +29,32 @@ async fn the_duty_goes_round_with_every_task() {
     let first_round: BTreeSet<_> = aggregators[..3].iter().collect();
     assert_eq!(first_round.len(), 3, "{aggregators:?}");
     assert_eq!(aggregators[..3], aggregators[3..], "round robin");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_over_bls12_381_certifies_fails_over_and_refuses_keys_of_the_other_curve() {
+    let mut cluster = Cluster::start(Plan { curve: Curve::Bls12381, ..Plan::of(4) }).await;
+    for number in 0..2 {
+        let index = cluster.request(&format!("task-{number}"), vec![number]).await;
+        let (task, outcome) = cluster.ended(index).await;
+        assert_eq!(outcome, Outcome::Done);
+        let certificate = &task.certificates[&logic::key()];
+        assert_eq!(certificate.signature.len(), 192, "a point of G2");
+    }
+    let leader = cluster.leader().await;
+    cluster.kill(leader);
+    let index = cluster.request("after the leader's end", vec![9]).await;
+    assert_eq!(cluster.ended(index).await.1, Outcome::Done);
+
+    // The operator whose node died comes back with a key of EigenLayer's curve: it is a member, and signs nothing.
+    cluster.operators[leader].keys.bls = OperatorKeys::random(&cluster.env, Curve::Bn254).unwrap().bls;
+    let callbacks = cluster.native(leader);
+    cluster.run(leader, callbacks).await;
+    let index = cluster.request("with a wrong key", vec![10]).await;
+    let (task, outcome) = cluster.ended(index).await;
+    assert_eq!(outcome, Outcome::Done);
+    assert!(!cluster.signers(&task).contains(&leader));
     cluster.end().await;
 }
 
