@@ -235,7 +235,13 @@ async fn aggregation() {
         let rate = signatures_per_second(&env, operators, tasks).await;
         print(&format!("signatures_per_second_{operators}_operators"), rate, "1/s");
     }
-    print("quorum_latency_p99_ms", quorum_latency(&env).await, "ms");
+    let calm = quorum_latencies(&env, false).await;
+    print("quorum_latency_p50_ms", percentile(&calm, 50), "ms");
+    print("quorum_latency_p99_ms", percentile(&calm, 99), "ms");
+    let flooded = quorum_latencies(&env, true).await;
+    print("flooded_quorum_latency_p50_ms", percentile(&flooded, 50), "ms");
+    print("flooded_quorum_latency_p99_ms", percentile(&flooded, 99), "ms");
+    print("flooded_quorum_latency_times", percentile(&flooded, 50) / percentile(&calm, 50), "x");
     print("memory_per_open_task_kib", memory_per_task(&env).await, "KiB");
 }
 
@@ -265,15 +271,41 @@ async fn signatures_per_second(env: &Env, operators: usize, tasks: u32) -> f64 {
     count as f64 / start.elapsed().as_secs_f64()
 }
 
-/// From the first signature of 200 operators to the certificate of two thirds of them, one task at a time.
-async fn quorum_latency(env: &Env) -> f64 {
+fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    sorted[sorted.len() * percent / 100].as_secs_f64() * 1e3
+}
+
+/// Bad signatures that one member sends, in the flooded run.
+const FLOOD: u32 = 100_000;
+
+/// From the first signature of 200 operators to the certificate of two thirds of them, one task at a time; sorted. Flooded:
+/// a member sends [`FLOOD`] wrong signatures meanwhile, spread over the tasks, as fast as they are answered.
+async fn quorum_latencies(env: &Env, flooded: bool) -> Vec<Duration> {
     const TASKS: u32 = 100;
+    const SENDERS: u32 = 16;
     let cluster = Cluster::new(200);
+    let attacker = |task: TaskIndex| {
+        let secret = cluster.secrets.last().unwrap();
+        let signature = secret.sign(digest(1 << 40)).encode();
+        Share { signature, ..cluster.shares(task).pop().unwrap() }
+    };
     let mut tasks: Vec<(TaskIndex, Vec<Share>)> = (0..TASKS).map(|task| (task, cluster.shares(task))).collect();
     let (handle, mut events) = service(env, 1);
     let mut latencies = Vec::new();
     for (task, shares) in tasks.drain(..) {
         handle.open(cluster.task(task, 67)).unwrap();
+        let bad = attacker(task);
+        let flood: Vec<_> = (0..if flooded { SENDERS } else { 0 })
+            .map(|_| {
+                let (handle, bad) = (handle.clone(), bad.clone());
+                tokio::spawn(async move {
+                    for _ in 0..FLOOD / TASKS / SENDERS {
+                        assert!(handle.submit(bad.clone()).await.is_err());
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
         let start = Instant::now();
         let sent: Vec<_> = shares
             .into_iter()
@@ -287,10 +319,13 @@ async fn quorum_latency(env: &Env) -> f64 {
         for sent in sent {
             let _ = sent.await.unwrap();
         }
+        for sender in flood {
+            sender.await.unwrap();
+        }
         handle.close(task);
     }
     latencies.sort();
-    latencies[latencies.len() * 99 / 100].as_secs_f64() * 1e3
+    latencies
 }
 
 /// What 2,000 open tasks take, each with the answers of 32 of 64 operators.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use eigenshift_aggregation::core::INCORRECT_LIMIT;
 use eigenshift_aggregation::{Accepted, Event, Events, Expiry, Handle, Options, Service, Share, ShareError};
+use eigenshift_bls::Curve;
 use eigenshift_env::threads::Job;
 use eigenshift_env::{Env, Pool, sim::World};
-use eigenshift_types::Certificate;
+use eigenshift_types::{Bytes, Certificate};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, join_all};
 use tokio::sync::mpsc;
@@ -345,5 +347,52 @@ async fn an_operator_that_sends_wrong_signatures_is_verified_apart_from_the_othe
         assert_eq!(cluster.signers(&quorums(&[75]), &certificate), [0, 1, 2, 3, 4, 5]);
         handle.close(task);
         drop(flood);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_bad_signatures_from_one_member_costs_a_few_verifications_and_no_quorum() {
+    const FLOOD: u32 = 100_000;
+    for curve in [Curve::Bn254, Curve::Bls12381] {
+        let stakes: &[u128] = &[100];
+        let cluster = Cluster::on(curve, &[stakes; 4]);
+        let (sender, mut jobs) = mpsc::channel::<Job>(16);
+        let (handle, mut events, env) = start(Options::default(), Pool::over(sender));
+        for task in 1..=3 {
+            handle.open(cluster.task(task, &[75], ms(0))).unwrap();
+        }
+        let worker = env.spawn(async move {
+            let mut done = 0;
+            while let Some(job) = jobs.recv().await {
+                job();
+                done += 1;
+            }
+            done
+        });
+        // A signature by the right key over something else, and what is no signature.
+        let wrong = cluster.share(1, "k", 3, 2).signature;
+        let none = Bytes::from_static(&[0xff; 64]);
+        let flood = (0..FLOOD).map(|number| {
+            let signature = if number % 2 == 0 { wrong.clone() } else { none.clone() };
+            Share { signature, ..cluster.share_unsigned(1 + number % 3, "k", 3, 1) }
+        });
+        for (number, share) in flood.enumerate() {
+            let answer = handle.submit(share).await;
+            assert!(matches!(
+                answer,
+                Err(ShareError::Incorrect | ShareError::Malformed(_) | ShareError::TooManyIncorrect { .. })
+            ));
+            // In the midst of it the others answer.
+            if number == 50_000 {
+                for operator in 0..3 {
+                    assert_eq!(handle.submit(cluster.share(1, "k", operator, 1)).await, Ok(Accepted::Counted));
+                }
+                assert_eq!(cluster.signers(&quorums(&[75]), &certified(&mut events).await), [0, 1, 2]);
+            }
+        }
+        drop(handle);
+        let verified = worker.await.unwrap();
+        // At most INCORRECT_LIMIT of each task were looked at, decoded and verified on the pool, and three good ones.
+        assert!(verified <= 2 * (3 * INCORRECT_LIMIT + 3), "{verified} jobs over {curve}");
     }
 }
