@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use eigenshift_aggregation::core::{Admission, Core};
 use eigenshift_aggregation::operators::assemble;
-use eigenshift_aggregation::prepared::PreparedKeys;
 use eigenshift_aggregation::{
     Event, Expiry, Handle, Operators, Options, Policy, Service, Share, TaskAggregation, batch,
 };
@@ -223,8 +222,8 @@ fn certify(count: usize) -> f64 {
             Ok(Admission::Verify(ticket)) => *ticket,
             other => panic!("{other:?}"),
         };
-        let verified = batch::verify(shares.iter().map(ticket).collect(), &PreparedKeys::default());
-        let (_, events) = core.count_sum(&verified.sums[0], Duration::ZERO);
+        let verified = batch::sums(shares.iter().map(ticket).collect());
+        let (_, events) = core.count_sum(&verified.right[0], Duration::ZERO);
         assert!(matches!(events.as_slice(), [Event::Certified(_)]));
     })
 }
