@@ -35,6 +35,8 @@ pub struct Ticket {
     pub key: ResponseKey,
     /// `K`.
     pub payload: Bytes,
+    /// What was sent beside it.
+    pub extension: Bytes,
     /// What was signed.
     pub digest: B256,
     /// The signer's key.

@@ -11,8 +11,8 @@ use super::key::{Key, Signed};
 use super::{Admission, INCORRECT_LIMIT, Next, Ticket, Verdict};
 use crate::operators::Operator;
 use crate::{
-    Accepted, Error, Event, Evidence, Expiry, KeyProgress, Operators, Policy, Share, ShareError, TaskAggregation,
-    TaskQuorums,
+    Accepted, Answer, Error, Event, Evidence, Expiry, KeyProgress, Operators, Policy, Share, ShareError,
+    TaskAggregation, TaskQuorums,
 };
 
 #[derive(Debug)]
@@ -129,6 +129,7 @@ impl Task {
             operator: operator.id,
             key: share.key.clone(),
             payload: share.payload.clone(),
+            extension: share.extension.clone(),
             digest: share.digest,
             public_key: operator.public_key,
             signature,
@@ -232,18 +233,24 @@ impl Task {
             // The first answer came while this one was on its way: with the next try both are verified.
             _ => return ShareError::Busy,
         };
-        if let Some(key) = self.keys.get_mut(&ticket.key) {
+        let answer = self.keys.get_mut(&ticket.key).and_then(|key| {
             key.judge_first(ticket.position, valid);
-        }
-        if valid {
+            key.answer(&first)
+        });
+        if let Some(first) = answer.filter(|_| valid) {
             events.push(Event::Equivocation(Evidence {
                 task: self.index,
                 key: ticket.key.clone(),
                 operator: ticket.operator,
                 curve: self.operators.curve(),
                 public_key: ticket.public_key.encode(),
-                first: (first.digest, first.signature.encode()),
-                second: (ticket.digest, ticket.signature.encode()),
+                first,
+                second: Answer {
+                    digest: ticket.digest,
+                    signature: ticket.signature.encode(),
+                    payload: ticket.payload.clone(),
+                    extension: ticket.extension.clone(),
+                },
             }));
         }
         ShareError::Equivocation { first: first.digest }
