@@ -17,7 +17,7 @@ fn refused(error: BLST_ERROR) -> DecodeError {
     }
 }
 
-fn length(bytes: &[u8], expected: usize) -> Result<(), DecodeError> {
+pub(super) fn length(bytes: &[u8], expected: usize) -> Result<(), DecodeError> {
     if bytes.len() == expected { Ok(()) } else { Err(DecodeError::Length { expected, found: bytes.len() }) }
 }
 
