@@ -310,9 +310,9 @@ fn event(chain_id: u64) -> TriggerId {
 fn plan() -> Command {
     Command::PlanTask(Box::new(PlanTask {
         trigger: event(31_337),
-        to: alloy_primitives::Address::repeat_byte(4),
+        to: Address::repeat_byte(4),
         data: Bytes::from_static(b"create"),
-        sender: alloy_primitives::Address::repeat_byte(5),
+        sender: Address::repeat_byte(5),
         nonce: 0,
         tx: B256::repeat_byte(6),
     }))
