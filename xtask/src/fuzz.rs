@@ -35,7 +35,7 @@ pub fn stage(place: &Place) -> Result<()> {
         }
         let mut run = targets.fuzz(name, SHORT_SECONDS, &scratch)?;
         run.arg("-print_final_stats=1");
-        let output = targets.judge(name, place::run_quietly(&mut run, name))?;
+        let output = targets.judge(name, place::run_quietly(&mut run, &what(name)))?;
         let count = output.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
         println!("fuzz: {name}: {} inputs in {SHORT_SECONDS} s", count.unwrap_or("no").trim());
     }
@@ -73,14 +73,14 @@ pub fn command(place: &Place, arguments: &[String]) -> Result<()> {
             let targets = Targets::build(place, target)?;
             targets.names.iter().try_for_each(|name| {
                 let found = targets.output.join("corpus").join(name);
-                targets.judge(name, place::run(&mut targets.fuzz(name, seconds, &found)?, name))
+                targets.judge(name, place::run(&mut targets.fuzz(name, seconds, &found)?, &what(name)))
             })
         }
         Request::Input(target, input) => {
             ensure!(input.is_file(), "{} is neither a number of seconds nor a file", input.display());
             let input = std::path::absolute(input).context("there is no current folder")?;
             let targets = Targets::build(place, Some(target))?;
-            targets.judge(target, place::run(targets.program(target)?.arg(input), target))
+            targets.judge(target, place::run(targets.program(target)?.arg(input), &what(target)))
         }
     }
 }
@@ -161,6 +161,10 @@ impl Targets {
             format!("`cargo xtask fuzz {name} FILE` runs the input again that is in {}", artifacts.display())
         })
     }
+}
+
+fn what(name: &str) -> String {
+    format!("fuzz target {name}")
 }
 
 /// One target is one file.
