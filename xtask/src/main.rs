@@ -1,9 +1,10 @@
-//! Set up, show, test and measure the project: `cargo xtask setup|demo|test|bench`.
+//! Set up, show, test and measure the project: `cargo xtask setup|demo|test|bench|fuzz`.
 //!
 //! # Layout
 //! - `place`: the folders everything happens in, and how child processes are run.
 //! - `guests`: the plugins, from source to checked components.
 //! - `chain_tools`: anvil and solc from npm; the contracts' compiler.
+//! - `fuzz`: the fuzz targets, for seconds or for hours.
 //! - `stages`: what `test` runs, with seconds per stage.
 //!
 //! # Guarantees
@@ -15,6 +16,7 @@
 //! Anything the product needs at run time.
 
 mod chain_tools;
+mod fuzz;
 mod guests;
 mod place;
 mod stages;
@@ -31,9 +33,12 @@ cargo xtask COMMAND
   setup [--anvil]    installs what the project needs and builds the plugins; --anvil: the chain tools too
   demo [-- ARGS]     setup, then the demo; ARGS go to it (`cargo xtask demo -- --help` lists them)
   test [STAGES]      setup --anvil, then every check, or only the stages named of:
-                     fmt contracts clippy guests licences libraries build test
+                     fmt contracts clippy guests licences fuzz libraries build test
   bench [NAMES]      setup, then the figures, one a line: name value unit; all, or only those of:
                      bls aggregation plugin cluster
+  fuzz [TARGET] [SECONDS]
+                     fuzzes one target of host/bls/fuzz, or each, for so long; default 600
+  fuzz TARGET FILE   runs one input once, such as one that made a target fail
 
   guests             only builds the plugins into plugins/target/components
   anvil              prints the path of anvil, the local chain; installs it when it is missing
@@ -73,6 +78,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "demo" => demo(&place, rest.strip_prefix(&["--".to_owned()]).unwrap_or(rest)),
         "test" => stages::test(&place, rest),
         "bench" => bench(&place, rest.strip_prefix(&["--".to_owned()]).unwrap_or(rest)),
+        "fuzz" => fuzz::command(&place, rest),
         "guests" => {
             only(command, rest, &[])?;
             guests::build(&place)

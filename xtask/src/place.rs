@@ -1,8 +1,9 @@
 //! The folders everything happens in, and how child processes are run.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result, bail};
 
@@ -45,17 +46,22 @@ impl Place {
 
     /// A cargo to be run in `folder`.
     pub fn cargo(&self, folder: &Path) -> Command {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(folder);
+        self.child(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), folder)
+    }
+
+    /// Something that runs cargo, to be run in `folder`.
+    pub fn child(&self, program: impl AsRef<OsStr>, folder: &Path) -> Command {
+        let mut child = Command::new(program);
+        child.current_dir(folder);
         // What `cargo run` set for xtask itself: some build scripts look at these and would run again each time that
         // cargo is started in another way.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "CARGO_BIN_NAME" {
-                cargo.env_remove(name);
+                child.env_remove(name);
             }
         }
-        cargo
+        child
     }
 }
 
@@ -78,11 +84,41 @@ impl std::error::Error for Failed {}
 /// Runs a command to its end; its output goes where ours goes.
 pub fn run(command: &mut Command, what: &str) -> Result<()> {
     let status = command.status().with_context(|| format!("{what}: cannot start {:?}", command.get_program()))?;
+    succeeded(status, what)
+}
+
+/// Runs a command to its end; what it says is returned, and shown only if it fails.
+pub fn run_quietly(command: &mut Command, what: &str) -> Result<String> {
+    let output = command.output().with_context(|| format!("{what}: cannot start {:?}", command.get_program()))?;
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        eprintln!("{said}");
+    }
+    succeeded(output.status, what).map(|()| said.into_owned())
+}
+
+fn succeeded(status: ExitStatus, what: &str) -> Result<()> {
     if status.success() {
         return Ok(());
     }
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Err(Failed { what: what.to_owned(), code }.into())
+}
+
+/// The program `name` of the crate with the same name, in exactly this version; installed into the cache if it is missing.
+pub fn cargo_tool(place: &Place, name: &str, version: &str, what_for: &str) -> Result<PathBuf> {
+    let folder = place.cache.join(format!("{name}-{version}"));
+    let program = folder.join("bin").join(name);
+    if !program.is_file() {
+        eprintln!("setup: installing {name} {version} ({what_for}) into {}", folder.display());
+        let mut install = place.cargo(&place.root);
+        install.args(["install", "--locked", "--quiet", name, "--version", &format!("={version}"), "--root"]);
+        // These run for a second: a quick build is worth more than a quick program.
+        install.arg(&folder).env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+        install.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        run(&mut install, &format!("installing {name}"))?;
+    }
+    Ok(program)
 }
 
 /// Writes a file unless it has these bytes already, so that nothing downstream sees a change that is none.

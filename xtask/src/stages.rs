@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::chain_tools::ChainTools;
+use crate::fuzz;
 use crate::place::{self, Place};
 
 const CARGO_DENY: &str = "0.20.2";
@@ -19,6 +20,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("clippy", |place, _| clippy(place)),
     ("guests", |place, _| guests(place)),
     ("licences", |place, _| licences(place)),
+    ("fuzz", |place, _| fuzz::stage(place)),
     ("libraries", |place, _| libraries(place)),
     ("build", |place, _| build(place)),
     ("test", tests),
@@ -70,7 +72,7 @@ impl Times {
 }
 
 fn formatting(place: &Place) -> Result<()> {
-    for folder in [&place.root, &place.plugins()] {
+    for folder in [&place.root, &place.plugins(), &fuzz::folder(place)] {
         let what = format!("cargo fmt in {} (`cargo fmt --all` there mends it)", folder.display());
         place::run(place.cargo(folder).args(["fmt", "--all", "--check"]), &what)?;
     }
@@ -93,25 +95,7 @@ fn guests(place: &Place) -> Result<()> {
 }
 
 fn licences(place: &Place) -> Result<()> {
-    let folder = place.cache.join(format!("cargo-deny-{CARGO_DENY}"));
-    let deny = folder.join("bin/cargo-deny");
-    if !deny.is_file() {
-        eprintln!("setup: installing cargo-deny {CARGO_DENY} (checks licences) into {}", folder.display());
-        let mut install = place.cargo(&place.root);
-        install.args([
-            "install",
-            "--locked",
-            "--quiet",
-            "cargo-deny",
-            "--version",
-            &format!("={CARGO_DENY}"),
-            "--root",
-        ]);
-        // It runs for a second: a quick build is worth more than a quick program.
-        install.arg(&folder).env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
-        install.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
-        place::run(&mut install, "installing cargo-deny")?;
-    }
+    let deny = place::cargo_tool(place, "cargo-deny", CARGO_DENY, "checks licences")?;
     for folder in [&place.root, &place.plugins()] {
         let mut check = Command::new(&deny);
         check.current_dir(folder).arg("--locked").arg("--manifest-path").arg(folder.join("Cargo.toml"));

@@ -133,6 +133,12 @@ impl Keystore {
         &self.description
     }
 
+    /// What one try of a password costs: for whoever has less memory or time than the bounds allow.
+    #[must_use]
+    pub const fn kdf(&self) -> Kdf {
+        self.locked.kdf
+    }
+
     /// The key's path in a tree of keys (EIP-2334); often empty.
     #[must_use]
     pub fn path(&self) -> &str {

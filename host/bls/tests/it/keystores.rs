@@ -596,6 +596,13 @@ fn hostile_costs_are_refused_before_anything_is_computed() {
 }
 
 #[test]
+fn a_file_tells_what_a_password_costs_before_one_is_tried() {
+    assert_eq!(parse(&eip_2335_scrypt()).unwrap().kdf(), Kdf::default());
+    assert_eq!(parse(&eip_2335_pbkdf2()).unwrap().kdf(), Kdf::Pbkdf2 { c: 262_144 });
+    assert_eq!(Keystore::parse(bn254_file(Format::Web3).as_bytes()).unwrap().kdf(), CHEAP);
+}
+
+#[test]
 fn a_longer_derived_key_starts_with_the_same_bytes() {
     let mut file = foreign(&bn254_file(Format::Web3));
     file["crypto"]["kdfparams"]["dklen"] = json!(64);
