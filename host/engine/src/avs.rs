@@ -104,6 +104,7 @@ struct Request {
 const ASK_TRIGGER: &str = "trigger";
 const ASK_ROTATE: &str = "rotate";
 const ASK_JOIN: &str = "join";
+pub(crate) const ASK_APPLIED: &str = "applied";
 const ASK_LIMIT: Duration = Duration::from_secs(35);
 const NO_LEADER: Duration = Duration::from_secs(30);
 
@@ -373,6 +374,7 @@ impl AvsHandle {
                     Err(error) => Err(refusal(error.code(), &error)),
                 }
             }
+            ASK_APPLIED => json(&self.read(|state| state.applied)),
             other => Err(refusal("unknown-question", other)),
         }
     }

@@ -9,6 +9,7 @@ use eigenshift_plugin::CallError;
 use eigenshift_types::{OperatorSet, TaskIndex};
 use tokio::sync::watch;
 
+use crate::avs::ASK_APPLIED;
 use crate::callbacks::caught;
 use crate::context::{Backoff, Context};
 use crate::drivers::inbox::Inbox;
@@ -19,6 +20,7 @@ use crate::signer::{SignError, TaskSigner};
 
 /// Keeps one worker per live task that this node answers.
 pub(crate) async fn run(context: Arc<Context>, inbox: Inbox) {
+    catch_up(&context).await;
     let mut changes = context.ledger.changes();
     let mut workers: Workers<Destination> = Workers::default();
     loop {
@@ -27,6 +29,41 @@ pub(crate) async fn run(context: Arc<Context>, inbox: Inbox) {
             changed = changes.changed() => if changed.is_err() { return },
             () = context.stop.cancelled() => return,
         }
+    }
+}
+
+/// Waits until what the leader has applied is applied here too, or for as long as a silent leader takes to be replaced:
+/// a node that was away would first see tasks open that ended long ago, and answer them.
+async fn catch_up(context: &Context) {
+    let mut backoff = Backoff::new(&context.patience);
+    let applied = async {
+        let mut leadership = context.group.leadership();
+        loop {
+            let leader = *leadership.borrow_and_update();
+            match leader.leader {
+                Some(leader) if leader == context.identity.node => return None,
+                Some(leader) => {
+                    let asked =
+                        context.group.ask(leader, ASK_APPLIED, bytes::Bytes::new(), context.patience.request).await;
+                    if let Some(applied) = asked.ok().and_then(|answer| serde_json::from_slice::<u64>(&answer).ok()) {
+                        return Some(applied);
+                    }
+                    context.env.clock.sleep(backoff.next()).await;
+                }
+                None => leadership.changed().await.ok()?,
+            }
+        }
+    };
+    let catching_up = async {
+        let Some(leaders) = applied.await else { return };
+        let mut changes = context.ledger.changes();
+        // An error means that nothing will be applied any more.
+        let _ = changes.wait_for(|applied| *applied >= leaders).await;
+    };
+    tokio::select! {
+        () = catching_up => {}
+        () = context.env.clock.sleep(context.patience.down_after) => {}
+        () = context.stop.cancelled() => {}
     }
 }
 

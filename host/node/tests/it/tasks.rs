@@ -43,11 +43,11 @@ async fn a_cluster_over_bls12_381_certifies_fails_over_and_refuses_keys_of_the_o
         assert_eq!(certificate.signature.len(), 192, "a point of G2");
     }
     let leader = cluster.leader().await;
-    cluster.kill(leader);
+    cluster.stop(leader).await;
     let index = cluster.request("after the leader's end", vec![9]).await;
     assert_eq!(cluster.ended(index).await.1, Outcome::Done);
 
-    // The operator whose node died comes back with a key of EigenLayer's curve: it is a member, and signs nothing.
+    // The operator whose node ended comes back with a key of EigenLayer's curve: it is a member, and signs nothing.
     cluster.operators[leader].keys.bls = OperatorKeys::random(&cluster.env, Curve::Bn254).unwrap().bls;
     let callbacks = cluster.native(leader);
     cluster.run(leader, callbacks).await;
