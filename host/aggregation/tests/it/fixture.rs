@@ -15,11 +15,37 @@ use eigenshift_types::{
     U256,
 };
 
+pub const CURVES: [Curve; 2] = [Curve::Bn254, Curve::Bls12381];
+
+/// Makes two tests of each function that takes a curve; of those after the semicolon, which are asynchronous, with paused
+/// time.
+macro_rules! both_curves {
+    ($($test:ident),* $(; $($paused:ident),*)? $(,)?) => {
+        mod bn254 {
+            $(#[test] fn $test() { super::$test(eigenshift_bls::Curve::Bn254); })*
+            $($(#[tokio::test(start_paused = true)] async fn $paused() {
+                super::$paused(eigenshift_bls::Curve::Bn254).await;
+            })*)?
+        }
+        mod bls12381 {
+            $(#[test] fn $test() { super::$test(eigenshift_bls::Curve::Bls12381); })*
+            $($(#[tokio::test(start_paused = true)] async fn $paused() {
+                super::$paused(eigenshift_bls::Curve::Bls12381).await;
+            })*)?
+        }
+    };
+}
+pub(crate) use both_curves;
+
 /// Operators in the order of their ids, with their secrets in the same order.
 pub struct Cluster {
     pub secrets: Vec<SecretKey>,
     pub set: OperatorSet,
     pub operators: Arc<Operators>,
+}
+
+pub fn secret(curve: Curve, n: u64) -> SecretKey {
+    SecretKey::from_bytes(curve, &U256::from(n).to_be_bytes()).unwrap()
 }
 
 pub fn record(secret: &SecretKey, stakes: &[u128]) -> OperatorRecord {
@@ -46,19 +72,32 @@ impl Cluster {
     }
 
     pub fn on(curve: Curve, stakes: &[&[u128]]) -> Self {
-        let secret = |n: usize| SecretKey::from_bytes(curve, &U256::from(1000 + n).to_be_bytes()).unwrap();
-        let mut secrets: Vec<SecretKey> = (1..=stakes.len()).map(secret).collect();
+        let numbers: Vec<u8> = (0..u8::try_from(stakes[0].len()).unwrap()).collect();
+        Self::numbered(curve, &numbers, stakes)
+    }
+
+    /// One operator for each row of stakes, in quorums of these numbers.
+    pub fn numbered(curve: Curve, numbers: &[u8], stakes: &[&[u128]]) -> Self {
+        let secrets = (1..=stakes.len() as u64).map(|n| secret(curve, 1000 + n)).collect();
+        Self::of(secrets, numbers, stakes)
+    }
+
+    /// These operators, in the order of their ids, with a row of stakes each.
+    pub fn of(mut secrets: Vec<SecretKey>, numbers: &[u8], stakes: &[&[u128]]) -> Self {
         secrets.sort_by_key(SecretKey::operator_id);
         let records = secrets.iter().zip(stakes).map(|(secret, stakes)| record(secret, stakes)).collect();
-        let numbers: Vec<u8> = (0..u8::try_from(stakes[0].len()).unwrap()).collect();
-        let set = assemble(block(), &numbers, records).unwrap();
+        let set = assemble(block(), numbers, records).unwrap();
         let operators = Arc::new(Operators::from_set(&set).unwrap());
         Self { secrets, set, operators }
     }
 
     /// `count` operators with equal stake in one quorum.
     pub fn equal(count: usize) -> Self {
-        Self::new(&vec![&[100_u128][..]; count])
+        Self::equal_on(Curve::Bn254, count)
+    }
+
+    pub fn equal_on(curve: Curve, count: usize) -> Self {
+        Self::on(curve, &vec![&[100_u128][..]; count])
     }
 
     pub fn task(&self, task: TaskIndex, thresholds: &[u8], window: Duration) -> TaskAggregation {
