@@ -193,11 +193,13 @@ fn assembling_sorts_and_refuses_what_does_not_fit() {
     assert_eq!(assemble(block(), &[3, 9], twice).unwrap_err(), Error::OperatorOrder { position: 1 });
 }
 
-/// One of those that are refused over BN254 too, and those that only this curve has.
+type Change = fn(&mut OperatorSet);
+
+/// Some of those that are refused over BN254 too, and those that only this curve has.
 #[test]
 fn every_broken_set_over_bls12_381_is_refused_for_its_reason() {
     let wrong = |position, group, source| Error::OperatorKey { position, group, source };
-    let cases: &[(fn(&mut OperatorSet), Error)] = &[
+    let cases: &[(Change, Error)] = &[
         // One key is both: a second one, even the same or BN254's, would be a second encoding of the set.
         (
             |set| set.operators[0].g2 = set.operators[0].g1.clone(),
