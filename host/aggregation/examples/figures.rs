@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use eigenshift_aggregation::core::{Admission, Core};
 use eigenshift_aggregation::operators::assemble;
-use eigenshift_aggregation::prepared::PreparedKeys;
 use eigenshift_aggregation::{
     Event, Expiry, Handle, Operators, Options, Policy, Service, Share, TaskAggregation, batch,
 };
@@ -203,7 +202,8 @@ impl Cluster {
         let share = |secret: &SecretKey| Share {
             task,
             key: ResponseKey::new(b"k".to_vec()).unwrap(),
-            payload: Bytes::from_static(&[7; 64]),
+            payload: Bytes::copy_from_slice(&[7; 64]),
+            extension: Bytes::new(),
             digest: digest(u64::from(task)),
             operator: secret.operator_id(),
             signature: secret.sign(digest(u64::from(task))).encode(),
@@ -223,8 +223,8 @@ fn certify(count: usize) -> f64 {
             Ok(Admission::Verify(ticket)) => *ticket,
             other => panic!("{other:?}"),
         };
-        let verified = batch::verify(shares.iter().map(ticket).collect(), &PreparedKeys::default());
-        let (_, events) = core.count_sum(&verified.sums[0], Duration::ZERO);
+        let verified = batch::sums(shares.iter().map(ticket).collect());
+        let (_, events) = core.count_sum(&verified.right[0], Duration::ZERO);
         assert!(matches!(events.as_slice(), [Event::Certified(_)]));
     })
 }
@@ -241,7 +241,8 @@ async fn aggregation() {
     let flooded = quorum_latencies(&env, true).await;
     print("flooded_quorum_latency_p50_ms", percentile(&flooded, 50), "ms");
     print("flooded_quorum_latency_p99_ms", percentile(&flooded, 99), "ms");
-    print("flooded_quorum_latency_times", percentile(&flooded, 50) / percentile(&calm, 50), "x");
+    print("flooded_quorum_latency_p50_times", percentile(&flooded, 50) / percentile(&calm, 50), "x");
+    print("flooded_quorum_latency_p99_times", percentile(&flooded, 99) / percentile(&calm, 99), "x");
     print("memory_per_open_task_kib", memory_per_task(&env).await, "KiB");
 }
 
@@ -289,6 +290,12 @@ async fn quorum_latencies(env: &Env, flooded: bool) -> Vec<Duration> {
         let signature = secret.sign(digest(1 << 40)).encode();
         Share { signature, ..cluster.shares(task).pop().unwrap() }
     };
+    // Another key each time: the same one would only wait beside itself.
+    let made_up = |bad: &Share, number: u32| Share {
+        key: ResponseKey::new(number.to_be_bytes().to_vec()).unwrap(),
+        digest: digest(u64::from(number)),
+        ..bad.clone()
+    };
     let mut tasks: Vec<(TaskIndex, Vec<Share>)> = (0..TASKS).map(|task| (task, cluster.shares(task))).collect();
     let (handle, mut events) = service(env, 1);
     let mut latencies = Vec::new();
@@ -296,11 +303,11 @@ async fn quorum_latencies(env: &Env, flooded: bool) -> Vec<Duration> {
         handle.open(cluster.task(task, 67)).unwrap();
         let bad = attacker(task);
         let flood: Vec<_> = (0..if flooded { SENDERS } else { 0 })
-            .map(|_| {
+            .map(|sender| {
                 let (handle, bad) = (handle.clone(), bad.clone());
                 tokio::spawn(async move {
-                    for _ in 0..FLOOD / TASKS / SENDERS {
-                        assert!(handle.submit(bad.clone()).await.is_err());
+                    for number in (sender..FLOOD / TASKS).step_by(SENDERS as usize) {
+                        assert!(handle.submit(made_up(&bad, number)).await.is_err());
                         tokio::task::yield_now().await;
                     }
                 })
@@ -339,7 +346,9 @@ async fn memory_per_task(env: &Env) -> f64 {
         handle.open(cluster.task(task, 100)).unwrap();
         // The digest does not have to be the task's own: the same signatures do.
         for share in &first[..32] {
-            handle.submit(Share { task, ..share.clone() }).await.unwrap();
+            // Bytes of its own, as they come from a connection.
+            let payload = Bytes::copy_from_slice(&share.payload);
+            handle.submit(Share { task, payload, ..share.clone() }).await.unwrap();
         }
     }
     (resident() - before) as f64 / 1024.0 / f64::from(TASKS)

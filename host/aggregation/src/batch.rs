@@ -2,7 +2,7 @@
 //!
 //! A sum that verifies needs no random coefficients, which are what a batch costs. Sums of different certificates are
 //! still checked with coefficients, one for each, in one product of pairings. The parts of a sum that fails are verified
-//! with coefficients of their own, and the wrong ones named.
+//! afterwards with coefficients of their own, and the wrong ones named.
 
 use std::collections::BTreeMap;
 
@@ -13,24 +13,25 @@ use eigenshift_types::B256;
 use crate::core::{Ticket, Verdict};
 use crate::prepared::PreparedKeys;
 
-/// Verified tickets.
+/// Tickets whose sums were verified.
 #[derive(Clone, Debug, Default)]
-pub struct Verified {
+pub struct Sums {
     /// Tickets of one sum each, which is right: for [`Core::count_sum`](crate::core::Core::count_sum).
-    pub sums: Vec<Vec<Ticket>>,
-    /// Those that were verified alone: for [`Core::count`](crate::core::Core::count).
-    pub alone: Vec<(Ticket, Verdict)>,
+    pub right: Vec<Vec<Ticket>>,
+    /// Those of which nothing is known yet: for [`each`]. Finding the wrong ones among them takes many times as long as
+    /// all the sums.
+    pub rest: Vec<Ticket>,
 }
 
-/// Verifies tickets, by sums where that serves.
+/// Verifies the sums of tickets that may be added up.
 #[must_use]
-pub fn verify(tickets: Vec<Ticket>, keys: &PreparedKeys) -> Verified {
-    let mut alone = Vec::new();
+pub fn sums(tickets: Vec<Ticket>) -> Sums {
+    let mut rest = Vec::new();
     let mut groups: BTreeMap<_, Vec<Ticket>> = BTreeMap::new();
     for ticket in tickets {
         // A second answer may become evidence: it needs a verdict of its own.
         if ticket.first.is_some() {
-            alone.push(ticket);
+            rest.push(ticket);
         } else {
             let (task, generation, key, digest, weight) = ticket.sum_id();
             groups.entry((task, generation, key.clone(), digest, weight)).or_default().push(ticket);
@@ -38,13 +39,13 @@ pub fn verify(tickets: Vec<Ticket>, keys: &PreparedKeys) -> Verified {
     }
     // A lone share is its own sum.
     let (groups, single): (Vec<_>, Vec<_>) = groups.into_values().partition(|group: &Vec<Ticket>| group.len() > 1);
-    alone.extend(single.into_iter().flatten());
+    rest.extend(single.into_iter().flatten());
     let totals: Vec<(PublicKey, B256, Signature)> = groups.iter().filter_map(|group| total(group)).collect();
-    let mut sums = Vec::new();
+    let mut right = Vec::new();
     for (group, valid) in groups.into_iter().zip(verify_each(&totals)) {
-        if valid { sums.push(group) } else { alone.extend(group) }
+        if valid { right.push(group) } else { rest.extend(group) }
     }
-    Verified { sums, alone: each(alone, keys) }
+    Sums { right, rest }
 }
 
 /// The sum of a group, which is not empty.

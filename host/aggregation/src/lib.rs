@@ -48,5 +48,6 @@ pub use operators::Operators;
 pub use quorums::TaskQuorums;
 pub use service::{Events, Handle, Options, Service};
 pub use share::{
-    Accepted, Event, Evidence, Expiry, KeyProgress, KeyStage, Policy, Share, ShareError, TaskAggregation, TaskMetadata,
+    Accepted, Answer, Event, Evidence, Expiry, KeyProgress, KeyStage, Policy, Share, ShareError, TaskAggregation,
+    TaskMetadata,
 };

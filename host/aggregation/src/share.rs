@@ -134,6 +134,8 @@ pub struct Share {
     pub key: ResponseKey,
     /// `K`. The first counted one of the digest that wins goes into the certificate.
     pub payload: Bytes,
+    /// What was sent beside `K`.
+    pub extension: Bytes,
     /// What was signed.
     pub digest: B256,
     /// Who signed, as proven by the envelope.
@@ -223,6 +225,21 @@ impl ShareError {
     }
 }
 
+/// An answer of which evidence is made. That its digest is about the task and the key, the AVS's logic says of payload and
+/// extension, to whoever runs its `on-leader-process-task-response` again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// What was signed.
+    pub digest: B256,
+    /// The signature over it.
+    pub signature: Bytes,
+    /// A `K` that comes to this digest; of several operators that answered so, the first one's.
+    pub payload: Bytes,
+    /// What was sent beside that `K`.
+    pub extension: Bytes,
+}
+
 /// An operator's signatures over two digests for one key of one task: whoever has its key can check both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -237,21 +254,23 @@ pub struct Evidence {
     pub curve: Curve,
     /// The operator's verification key, uncompressed; that it is the operator's, the registry tells.
     pub public_key: Bytes,
-    /// Digest and signature that were first, and count.
-    pub first: (B256, Bytes),
-    /// Digest and signature that came later.
-    pub second: (B256, Bytes),
+    /// The answer that was first, and counts.
+    pub first: Answer,
+    /// The answer that came later.
+    pub second: Answer,
 }
 
 impl Evidence {
-    /// Whether both signatures are the key's, over two digests.
+    /// Whether both signatures are the key's, over two digests. What the digests are about is for the AVS's logic to say:
+    /// see [`Answer`].
     #[must_use]
     pub fn holds(&self) -> bool {
         let Ok(key) = PublicKey::decode(self.curve, &self.public_key) else { return false };
-        let valid = |(digest, signature): &(B256, Bytes)| {
-            Signature::decode(self.curve, signature).is_ok_and(|signature| verify(&key, *digest, &signature))
+        let valid = |answer: &Answer| {
+            let signature = Signature::decode(self.curve, &answer.signature);
+            signature.is_ok_and(|signature| verify(&key, answer.digest, &signature))
         };
-        self.first.0 != self.second.0 && valid(&self.first) && valid(&self.second)
+        self.first.digest != self.second.digest && valid(&self.first) && valid(&self.second)
     }
 
     /// For whoever judges it.

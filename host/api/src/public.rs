@@ -7,6 +7,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use eigenshift_engine::evidence::Evidence;
 use eigenshift_engine::join::{Challenge, JoinError, Joined};
 use eigenshift_engine::status::{AvsStatus, TaskStatus};
 use eigenshift_engine::{Ack, Rejection};
@@ -22,6 +23,9 @@ const MAX_JOIN: usize = 16 * 1024;
 
 /// Largest response: twice (hexadecimal) the largest payload that settings allow, and the rest of the envelope.
 const MAX_RESPONSE: usize = 160 * 1024;
+
+/// Most pieces of evidence per page: each holds two payloads.
+const MAX_EVIDENCE: usize = 16;
 
 /// Most tasks per page.
 const MAX_PAGE: usize = 100;
@@ -55,6 +59,7 @@ pub fn router(env: Env, avss: Avss) -> Router {
         .route("/v1/avs/{avs}/tasks", get(tasks))
         .route("/v1/avs/{avs}/tasks/{index}", get(task))
         .route("/v1/avs/{avs}/certificates", get(certificates))
+        .route("/v1/avs/{avs}/evidence", get(evidence))
         .route("/v1/avs/{avs}/join/challenge", post(challenge))
         .route("/v1/avs/{avs}/join", post(join))
         .route("/v1/avs/{avs}/responses", post(response))
@@ -134,6 +139,17 @@ async fn certificates(State(public): State<Public>, avs: AvsPath, query: PageQue
     let avs = public.avss.get(&path(avs)?)?;
     let (before, limit) = page(query)?;
     Ok(Json(avs.tasks(before, limit).into_iter().flat_map(|task| task.certificates).collect()))
+}
+
+/// Newest first; `before` counts from the oldest.
+async fn evidence(State(public): State<Public>, avs: AvsPath, query: PageQuery) -> Answer<Vec<Evidence>> {
+    let avs = public.avss.get(&path(avs)?)?;
+    let (before, limit) = page(query)?;
+    let before = before.map_or(usize::MAX, |before| before as usize);
+    let mut page: Vec<Evidence> = avs.evidence().into_iter().take(before).collect();
+    page.reverse();
+    page.truncate(limit.min(MAX_EVIDENCE));
+    Ok(Json(page))
 }
 
 async fn challenge(State(public): State<Public>, avs: AvsPath) -> Answer<Challenge> {

@@ -5,7 +5,7 @@
 //! # Layout
 //! - [`chain`]: the [`Chain`] trait and its records.
 //! - [`wallet`]: an account that signs transactions and joins.
-//! - [`registry`]: operator sets from the AVS's `OperatorRegistry` contract.
+//! - [`registry`]: operator sets from the AVS's registry contract, of either curve.
 //! - [`deploy`]: set-up code: deploy a contract, send and wait.
 //! - [`embedded`]: a chain in this process (revm), for demos and tests.
 //! - [`ethereum`]: an Ethereum endpoint (JSON-RPC over HTTP); [`ethereum::anvil`] starts a local one.

@@ -146,6 +146,7 @@ pub struct ClusterConfig {
     thresholds: Option<Vec<u8>>,
     allow_minority_thresholds: Option<bool>,
     window: Option<Span>,
+    window_non_signers: Option<u32>,
     expiry: Option<Span>,
     expiry_blocks: Option<u64>,
     confirmations: Option<u64>,
@@ -191,6 +192,7 @@ impl ClusterConfig {
         settings.allow_minority_thresholds =
             self.allow_minority_thresholds.unwrap_or(defaults.allow_minority_thresholds);
         settings.window_ms = self.window.map_or(defaults.window_ms, ms);
+        settings.window_non_signers = self.window_non_signers.unwrap_or(defaults.window_non_signers);
         settings.expiry = match (self.expiry, self.expiry_blocks) {
             (Some(_), Some(_)) => return Err("give expiry or expiry-blocks, not both".to_owned()),
             (Some(span), None) => Expiry::Ms(ms(span)),

@@ -24,6 +24,7 @@ use crate::drivers::inbox::{Inbox, Rejection};
 use crate::drivers::outbox::Ack;
 use crate::drivers::trigger::{Timer, TriggerError, Triggered, Triggers};
 use crate::drivers::{aggregate, lead, members, plan, respond, submit, trigger, watch as watcher};
+use crate::evidence::{EvidenceError, EvidenceStore};
 use crate::guard::{Guard, GuardError, Owner};
 use crate::http::HttpClient;
 use crate::join::{Challenge, JoinError, Joined, Joins};
@@ -53,6 +54,8 @@ pub struct AvsOptions {
     pub replica: Replica,
     /// The signing guard's file.
     pub guard: PathBuf,
+    /// The file for evidence of operators that contradict themselves.
+    pub evidence: PathBuf,
     /// Whether this node became a member just now: only then is a guard made.
     pub fresh: bool,
     /// Timers that fire at the leader.
@@ -71,6 +74,9 @@ pub enum StartError {
     /// The signing guard.
     #[error(transparent)]
     Guard(#[from] GuardError),
+    /// The evidence kept before.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
 }
 
 /// Why a request made nothing: this node's words, or the leader's.
@@ -121,10 +127,14 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
     let (guard_env, guard_path, guard_service, fresh) = (env.clone(), options.guard, service.clone(), options.fresh);
     let opening = move || Guard::open(&guard_env, &guard_path, owner, guard_service, fresh);
     let guard = options.io_pool.run(opening).await.map_err(|_| GuardError::Closed)??;
+    let (evidence_env, evidence_path) = (env.clone(), options.evidence);
+    let opening = move || EvidenceStore::open(&evidence_env, &evidence_path);
+    let evidence = options.io_pool.run(opening).await.map_err(|_| GuardError::Closed)??;
     let ids = (identity.node, identity.cluster, identity.epoch);
     let ledger = Ledger::new(replica.clone(), group.clone(), env.clone(), Arc::clone(&node_key), ids);
-    let (aggregation, events) =
-        eigenshift_aggregation::Service::start(Default::default(), env, options.bls_pool.clone());
+    let concurrency = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let aggregating = eigenshift_aggregation::Options { concurrency, ..Default::default() };
+    let (aggregation, events) = eigenshift_aggregation::Service::start(aggregating, env, options.bls_pool.clone());
     let context = Arc::new(Context {
         env: env.clone(),
         service,
@@ -138,6 +148,7 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
         chain: options.chain,
         callbacks: options.callbacks,
         guard,
+        evidence,
         http: HttpClient::new(env),
         nonces: Default::default(),
         flights: Default::default(),
@@ -399,6 +410,12 @@ impl AvsHandle {
             let below = state.tasks.range(..before.unwrap_or(TaskIndex::MAX));
             below.rev().take(most).map(|(_, task)| TaskStatus::of(task)).collect()
         })
+    }
+
+    /// Evidence of operators that signed two answers, seen here, oldest first.
+    #[must_use]
+    pub fn evidence(&self) -> Vec<eigenshift_aggregation::Evidence> {
+        self.context.evidence.all()
     }
 
     /// One task.

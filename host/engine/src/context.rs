@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::callbacks::Callbacks;
 use crate::counters::Counters;
 use crate::drivers::transactions::{Flights, Nonces};
+use crate::evidence::EvidenceStore;
 use crate::guard::Guard;
 use crate::http::HttpClient;
 use crate::ledger::Ledger;
@@ -81,6 +82,7 @@ pub(crate) struct Context {
     pub chain: Arc<dyn Chain>,
     pub callbacks: Arc<dyn Callbacks>,
     pub guard: Guard,
+    pub evidence: EvidenceStore,
     pub sets: Sets,
     pub http: HttpClient,
     pub nonces: Nonces,

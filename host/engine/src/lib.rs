@@ -7,8 +7,8 @@
 //! - [`callbacks`]: what an AVS's logic is, over bytes; [`wasm`]: a plugin as that logic.
 //! - `drivers`: respond (every operator), inbox and aggregate and submit (a task's aggregator), trigger, plan, lead and
 //!   members (the leader), watch (every member).
-//! - [`guard`]: no two digests for one task and key; [`signer`]: signing for one task, under the guard; [`ledger`]: reading and proposing; [`sets`]: operator sets as this
-//!   node's chain has them; [`join`]: taking operators in; [`http`]: posting to other operators.
+//! - [`guard`]: no two digests for one task and key; [`signer`]: signing for one task, under the guard; [`evidence`]: who
+//!   signed two; [`ledger`]: reading and proposing; [`sets`]: operator sets as this node's chain has them; [`join`]: taking operators in; [`http`]: posting to other operators.
 //! - [`status`], [`counters`]: what an operator sees.
 //!
 //! # Guarantees
@@ -27,6 +27,7 @@ pub mod callbacks;
 mod context;
 pub mod counters;
 mod drivers;
+pub mod evidence;
 pub mod guard;
 pub mod http;
 pub mod join;

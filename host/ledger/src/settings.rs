@@ -78,6 +78,8 @@ pub struct Settings {
     pub allow_minority_thresholds: bool,
     /// How long the aggregator waits for further signers after the quorums are met, milliseconds.
     pub window_ms: u64,
+    /// The wait ends early when no more than so many are missing: each non-signer costs gas on chain.
+    pub window_non_signers: u32,
     /// How long a task may stay open.
     pub expiry: Expiry,
     /// Blocks on top of an event or a receipt before it counts; none means finalized by the chain.
@@ -124,6 +126,7 @@ impl Settings {
             quorums: Quorums { numbers: vec![0], thresholds: vec![67] },
             allow_minority_thresholds: false,
             window_ms: 0,
+            window_non_signers: 0,
             expiry: Expiry::Ms(60_000),
             confirmations: None,
             reference_lag: 1,

@@ -373,6 +373,7 @@ impl Node {
             group: group.clone(),
             replica: replica.clone(),
             guard: directory.join("guard.redb"),
+            evidence: directory.join("evidence.json"),
             fresh: !record.guarded,
             timers: options.timers,
             patience: self.options.patience,

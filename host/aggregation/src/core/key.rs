@@ -8,7 +8,7 @@ use eigenshift_types::{B256, Bytes, ResponseKey, Stake};
 
 use super::Ticket;
 use crate::operators::Operator;
-use crate::{KeyProgress, KeyStage, TaskQuorums};
+use crate::{Answer, KeyProgress, KeyStage, TaskQuorums};
 
 /// The first verified answer of an operator: the one that counts.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,7 @@ pub(super) struct Signed {
 struct Group {
     /// Of the first share that was counted.
     payload: Bytes,
+    extension: Bytes,
     /// What has signed in each of the task's quorums.
     stakes: Vec<Stake>,
     signers: usize,
@@ -85,6 +86,7 @@ impl Key {
         self.shares.insert(ticket.position, signed);
         let group = self.groups.entry(ticket.digest).or_insert_with(|| Group {
             payload: ticket.payload.clone(),
+            extension: ticket.extension.clone(),
             stakes: vec![Stake::default(); quorums.count()],
             signers: 0,
         });
@@ -111,6 +113,16 @@ impl Key {
         }
     }
 
+    /// A counted answer as evidence has it.
+    pub(super) fn answer(&self, signed: &Signed) -> Option<Answer> {
+        self.groups.get(&signed.digest).map(|group| Answer {
+            digest: signed.digest,
+            signature: signed.signature.encode(),
+            payload: group.payload.clone(),
+            extension: group.extension.clone(),
+        })
+    }
+
     pub(super) fn begin_window(&mut self, winner: B256, until: Duration) {
         self.stage = Stage::Window { winner, until };
     }
@@ -118,9 +130,6 @@ impl Key {
     /// Nothing more is collected. What operators signed stays known, for duplicates and evidence.
     pub(super) fn end(&mut self, digest: B256) {
         self.stage = Stage::Certified { digest };
-        for group in self.groups.values_mut() {
-            group.payload = Bytes::new();
-        }
     }
 
     /// The winner's payload and signatures by position; the key is certified from here on.

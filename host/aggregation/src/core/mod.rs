@@ -7,7 +7,8 @@
 mod key;
 mod task;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use eigenshift_bls::{Curve, PublicKey, Signature};
@@ -25,7 +26,7 @@ pub struct Ticket {
     /// The task.
     pub task: TaskIndex,
     /// Which opening of the task: a verdict that comes after it was closed and opened again counts for nothing.
-    generation: u64,
+    pub(crate) generation: u64,
     /// Position of the signer in the set.
     pub position: usize,
     /// The signer.
@@ -34,6 +35,8 @@ pub struct Ticket {
     pub key: ResponseKey,
     /// `K`.
     pub payload: Bytes,
+    /// What was sent beside it.
+    pub extension: Bytes,
     /// What was signed.
     pub digest: B256,
     /// The signer's key.
@@ -89,6 +92,15 @@ impl Ticket {
     }
 }
 
+/// What a share needs first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: the very same one counts already.
+    Known(Accepted),
+    /// Its signature decoded, as a point of this curve.
+    Decode(Curve),
+}
+
 /// What a share needs.
 #[derive(Clone, Debug)]
 pub enum Admission {
@@ -100,8 +112,8 @@ pub enum Admission {
 
 /// The state machine.
 ///
-/// Invariants: a key that is certified never leaves that stage while its task is open; `windows` holds exactly the keys
-/// in their window.
+/// Invariants: a key that is certified never leaves that stage while its task is open; `deadlines` and `blocks` hold
+/// exactly what the open tasks wait for.
 #[derive(Debug)]
 pub struct Core {
     max_open_tasks: usize,
@@ -111,12 +123,19 @@ pub struct Core {
     block: u64,
     /// Tasks that expired, with the time at which they are forgotten, oldest first.
     expired: VecDeque<(Duration, TaskIndex)>,
-    /// Wrong signatures by operator, over all tasks.
+    /// Right answers that are wanted of an operator before it is trusted again, over all tasks. Never zero.
     incorrect: BTreeMap<OperatorId, u32>,
+    /// When each task wants to be looked at.
+    deadlines: BTreeSet<(Duration, TaskIndex)>,
+    /// With which block tasks expire.
+    blocks: BTreeSet<(u64, TaskIndex)>,
 }
 
 /// How long an expired task is remembered as such. Then it is not known any more.
 pub const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// Right answers that make up for a wrong one.
+const SUSPICION: u32 = 8;
 
 /// Operators whose wrong signatures are remembered: above it, one with the fewest is forgotten.
 const MAX_SUSPECTS: usize = 4096;
@@ -132,6 +151,8 @@ impl Core {
             block: 0,
             expired: VecDeque::new(),
             incorrect: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            blocks: BTreeSet::new(),
         }
     }
 
@@ -147,7 +168,11 @@ impl Core {
             return Err(Error::TooManyTasks { max: self.max_open_tasks });
         }
         self.generation += 1;
-        self.tasks.insert(task.task, Task::new(task, self.generation, now)?);
+        let index = task.task;
+        let task = Task::new(task, self.generation, now)?;
+        self.blocks.extend(task.end_block().map(|block| (block, index)));
+        self.tasks.insert(index, task);
+        self.schedule(index, None);
         Ok(())
     }
 
@@ -157,12 +182,12 @@ impl Core {
         self.tasks.contains_key(&task)
     }
 
-    /// The checks of a share before its signature is decoded; the curve to decode it for comes back.
+    /// The checks of a share before its signature is decoded.
     ///
     /// # Errors
     /// [`ShareError`]: the task, the operator, or too many wrong signatures before.
-    pub fn precheck(&self, share: &Share) -> Result<Curve, ShareError> {
-        self.tasks.get(&share.task).ok_or_else(|| self.unknown(share.task))?.precheck(share.operator)
+    pub fn precheck(&self, share: &Share) -> Result<Next, ShareError> {
+        self.tasks.get(&share.task).ok_or_else(|| self.unknown(share.task))?.precheck(share)
     }
 
     /// The checks of a share, its signature decoded on the calling thread.
@@ -170,8 +195,10 @@ impl Core {
     /// # Errors
     /// [`ShareError`]; all but its pairing are found here.
     pub fn admit(&self, share: &Share) -> Result<Admission, ShareError> {
-        let curve = self.precheck(share)?;
-        self.admit_decoded(share, Signature::decode(curve, &share.signature)?)
+        match self.precheck(share)? {
+            Next::Known(accepted) => Ok(Admission::Known(accepted)),
+            Next::Decode(curve) => self.admit_decoded(share, Signature::decode(curve, &share.signature)?),
+        }
     }
 
     /// The checks of a share whose signature was decoded.
@@ -186,6 +213,7 @@ impl Core {
     pub fn malformed(&mut self, share: &Share) {
         if let Some(task) = self.tasks.get_mut(&share.task) {
             task.incorrect(share.operator);
+            self.suspect(share.operator);
         }
     }
 
@@ -194,7 +222,8 @@ impl Core {
         if expired { ShareError::Expired(task) } else { ShareError::NotOpen(task) }
     }
 
-    /// Whether an operator sent a wrong signature lately: what it sends is better not verified together with others'.
+    /// Whether an operator sent a wrong signature lately, and not many right ones since: what it sends is better not
+    /// verified together with others'.
     #[must_use]
     pub fn is_suspect(&self, operator: OperatorId) -> bool {
         self.incorrect.contains_key(&operator)
@@ -206,7 +235,17 @@ impl Core {
             least.map(|least| self.incorrect.remove(&least));
         }
         let count = self.incorrect.entry(operator).or_default();
-        *count = count.saturating_add(1);
+        *count = count.saturating_add(SUSPICION);
+    }
+
+    /// A right answer makes up for a part of a wrong one: who was cut off once is not suspected for ever.
+    fn trust(&mut self, operator: OperatorId) {
+        if let Entry::Occupied(mut count) = self.incorrect.entry(operator) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// Takes the verdict over a share. Windows that ended by `now` end first: what comes after them is late.
@@ -225,7 +264,12 @@ impl Core {
         let Some(task) = open else {
             return (Err(self.unknown(ticket.task)), events);
         };
+        let before = task.next_deadline();
         let answer = task.count(ticket, verdict, now, &mut events);
+        self.schedule(ticket.task, before);
+        if answer.is_ok() {
+            self.trust(ticket.operator);
+        }
         (answer, events)
     }
 
@@ -246,22 +290,26 @@ impl Core {
             let error = self.unknown(first.task);
             return (Some(vec![Err(error); tickets.len()]), events);
         };
+        let before = task.next_deadline();
         let answers = task.count_sum(tickets, now, &mut events);
+        self.schedule(first.task, before);
+        for ticket in answers.iter().flat_map(|_| tickets) {
+            self.trust(ticket.operator);
+        }
         (answers, events)
     }
 
     /// Ends the windows and tasks whose time has come, and forgets what ended long ago.
     pub fn tick(&mut self, now: Duration) -> Vec<Event> {
         let mut events = Vec::new();
-        for task in self.tasks.values_mut() {
+        while let Some((_, index)) = self.deadlines.first().filter(|(at, _)| *at <= now).copied() {
+            let Some(task) = self.tasks.get_mut(&index) else { break };
+            let before = task.next_deadline();
             task.tick(now, &mut events);
+            if task.is_expired(now) { self.expire(index, now, &mut events) } else { self.schedule(index, before) }
         }
-        let late: Vec<TaskIndex> =
-            self.tasks.iter().filter(|(_, task)| task.is_expired(now, self.block)).map(|(index, _)| *index).collect();
-        for index in late {
-            events.extend(self.close(index));
-            events.push(Event::Ended { task: index });
-            self.expired.push_back((now.saturating_add(REMEMBERED), index));
+        while let Some((_, index)) = self.blocks.first().filter(|(block, _)| *block <= self.block).copied() {
+            self.expire(index, now, &mut events);
         }
         while self.expired.len() > self.max_open_tasks.saturating_mul(4)
             || self.expired.front().is_some_and(|(until, _)| *until <= now)
@@ -269,6 +317,21 @@ impl Core {
             self.expired.pop_front();
         }
         events
+    }
+
+    fn expire(&mut self, index: TaskIndex, now: Duration, events: &mut Vec<Event>) {
+        events.extend(self.close(index));
+        events.push(Event::Ended { task: index });
+        self.expired.push_back((now.saturating_add(REMEMBERED), index));
+    }
+
+    /// Keeps `deadlines` in step with a task that may have got another one than `before`.
+    fn schedule(&mut self, index: TaskIndex, before: Option<Duration>) {
+        let next = self.tasks.get(&index).and_then(Task::next_deadline);
+        if next != before {
+            before.map(|before| self.deadlines.remove(&(before, index)));
+            self.deadlines.extend(next.map(|next| (next, index)));
+        }
     }
 
     /// Tells of a new block: tasks that expire with it end. An older one than the newest told of changes nothing.
@@ -280,22 +343,26 @@ impl Core {
     /// When [`Core::tick`] is to be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.tasks.values().filter_map(Task::next_deadline).min()
+        self.deadlines.first().map(|(at, _)| *at)
     }
 
     /// The ledger holds a certificate for this key, perhaps another aggregator's: nothing more is collected, and no event
     /// comes.
     pub fn mark_certified(&mut self, task: TaskIndex, key: &ResponseKey, digest: B256) {
-        if let Some(task) = self.tasks.get_mut(&task) {
-            task.mark_certified(key, digest);
+        if let Some(open) = self.tasks.get_mut(&task) {
+            let before = open.next_deadline();
+            open.mark_certified(key, digest);
+            self.schedule(task, before);
         }
     }
 
     /// Ends a task and forgets it. Keys in their window are certified with what they have; the others expire.
     pub fn close(&mut self, task: TaskIndex) -> Vec<Event> {
         let mut events = Vec::new();
-        if let Some(mut task) = self.tasks.remove(&task) {
-            task.close(&mut events);
+        if let Some(mut open) = self.tasks.remove(&task) {
+            self.schedule(task, open.next_deadline());
+            open.end_block().map(|block| self.blocks.remove(&(block, task)));
+            open.close(&mut events);
         }
         events
     }

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use eigenshift_bls::{Curve, Signature};
+use eigenshift_bls::Signature;
 use eigenshift_types::{B256, Bitmap, Certificate, OperatorId, ResponseKey, TaskIndex};
 
 use super::key::{Key, Signed};
-use super::{Admission, INCORRECT_LIMIT, Ticket, Verdict};
+use super::{Admission, INCORRECT_LIMIT, Next, Ticket, Verdict};
 use crate::operators::Operator;
 use crate::{
-    Accepted, Error, Event, Evidence, Expiry, KeyProgress, Operators, Policy, Share, ShareError, TaskAggregation,
-    TaskQuorums,
+    Accepted, Answer, Error, Event, Evidence, Expiry, KeyProgress, Operators, Policy, Share, ShareError,
+    TaskAggregation, TaskQuorums,
 };
 
 #[derive(Debug)]
@@ -73,23 +73,33 @@ impl Task {
         self.generation
     }
 
-    pub(super) fn is_expired(&self, now: Duration, block: u64) -> bool {
-        self.ends.is_some_and(|end| match end {
-            End::At(end) => end <= now,
-            End::Block(end) => end <= block,
-        })
+    /// Whether its time has come; that of its block, [`Task::end_block`] tells.
+    pub(super) fn is_expired(&self, now: Duration) -> bool {
+        matches!(self.ends, Some(End::At(end)) if end <= now)
+    }
+
+    pub(super) fn end_block(&self) -> Option<u64> {
+        match self.ends {
+            Some(End::Block(block)) => Some(block),
+            Some(End::At(_)) | None => None,
+        }
     }
 
     /// The checks before the signature is even decoded, which is curve arithmetic already.
-    pub(super) fn precheck(&self, operator: OperatorId) -> Result<Curve, ShareError> {
-        let (position, operator) = self.signer(operator)?;
+    pub(super) fn precheck(&self, share: &Share) -> Result<Next, ShareError> {
+        let (position, operator) = self.signer(share.operator)?;
         if self.quorums.multiplicity(operator) == 0 {
             return Err(ShareError::NoStake(operator.id));
+        }
+        // Whatever its sender sent meanwhile: what counts is acknowledged again.
+        let counted = self.keys.get(&share.key).and_then(|key| key.signed_by(position));
+        if counted.is_some_and(|own| own.digest == share.digest && own.signature.encode() == share.signature) {
+            return Ok(Next::Known(Accepted::Duplicate));
         }
         if self.incorrect.get(&position).is_some_and(|count| *count >= INCORRECT_LIMIT) {
             return Err(ShareError::TooManyIncorrect { limit: INCORRECT_LIMIT });
         }
-        Ok(self.operators.curve())
+        Ok(Next::Decode(self.operators.curve()))
     }
 
     fn signer(&self, id: OperatorId) -> Result<(usize, &Operator), ShareError> {
@@ -107,7 +117,6 @@ impl Task {
     }
 
     pub(super) fn admit(&self, share: &Share, signature: Signature) -> Result<Admission, ShareError> {
-        self.precheck(share.operator)?;
         let (position, operator) = self.signer(share.operator)?;
         if let Some(answer) = self.known(position, &share.key, share.digest, signature) {
             return answer.map(Admission::Known);
@@ -120,6 +129,7 @@ impl Task {
             operator: operator.id,
             key: share.key.clone(),
             payload: share.payload.clone(),
+            extension: share.extension.clone(),
             digest: share.digest,
             public_key: operator.public_key,
             signature,
@@ -223,18 +233,24 @@ impl Task {
             // The first answer came while this one was on its way: with the next try both are verified.
             _ => return ShareError::Busy,
         };
-        if let Some(key) = self.keys.get_mut(&ticket.key) {
+        let answer = self.keys.get_mut(&ticket.key).and_then(|key| {
             key.judge_first(ticket.position, valid);
-        }
-        if valid {
+            key.answer(&first)
+        });
+        if let Some(first) = answer.filter(|_| valid) {
             events.push(Event::Equivocation(Evidence {
                 task: self.index,
                 key: ticket.key.clone(),
                 operator: ticket.operator,
                 curve: self.operators.curve(),
                 public_key: ticket.public_key.encode(),
-                first: (first.digest, first.signature.encode()),
-                second: (ticket.digest, ticket.signature.encode()),
+                first,
+                second: Answer {
+                    digest: ticket.digest,
+                    signature: ticket.signature.encode(),
+                    payload: ticket.payload.clone(),
+                    extension: ticket.extension.clone(),
+                },
             }));
         }
         ShareError::Equivocation { first: first.digest }

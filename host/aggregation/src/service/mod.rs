@@ -1,28 +1,31 @@
 //! The async shell around [`Core`](crate::core::Core).
 //!
-//! Shares wait in one queue; a driver takes as many as fit a batch, verifies them on the pool while others queue up, and
-//! gives the verdicts to the core. A lone share is verified at once; under load batches grow by themselves. A batch may
-//! mix tasks: shares over the same digest share a pairing.
+//! Shares wait by task; a driver takes as many as fit a batch, the tasks in turn, verifies them on the pool while others
+//! queue up, and gives the verdicts to the core. A lone share is verified at once; under load batches grow by themselves.
+//! A batch may mix tasks: shares over the same digest share a pairing. Right sums are counted before anybody looks for
+//! the wrong shares of the others.
 
 mod queue;
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use eigenshift_bls::{Curve, DecodeError, Signature};
 use eigenshift_env::{Clock, Env, Pool};
-use eigenshift_types::{B256, Bytes, ResponseKey, TaskIndex};
+use eigenshift_types::{B256, Bytes, OperatorId, ResponseKey, TaskIndex};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::batch::{self, Verified};
-use crate::core::{Admission, Core, Ticket};
+use crate::batch::{self, Sums};
+use crate::core::{Admission, Core, Next, Ticket, Verdict};
 use crate::prepared::PreparedKeys;
 use crate::{Accepted, Error, Event, KeyProgress, Share, ShareError, TaskAggregation};
-use queue::{Line, Queue, Waiter};
+use queue::{Line, Queue, Room, Waiter};
 
 /// Bounds of a service. A bound of zero counts as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +37,15 @@ pub struct Options {
     pub max_batch: usize,
     /// Shares that may wait for their verdict; beyond, callers are told [`ShareError::Busy`].
     pub max_waiting: usize,
+    /// Bytes of their payloads and keys; beyond, the same.
+    pub max_waiting_bytes: usize,
     /// Batches verified side by side: the pool's threads are a good choice.
     pub concurrency: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_open_tasks: 256, max_batch: 256, max_waiting: 8192, concurrency: 2 }
+        Self { max_open_tasks: 256, max_batch: 256, max_waiting: 8192, max_waiting_bytes: 32 << 20, concurrency: 2 }
     }
 }
 
@@ -56,7 +61,8 @@ impl Service {
         let (events, receiver) = mpsc::unbounded_channel();
         let state = State {
             core: Core::new(options.max_open_tasks.max(1)),
-            queue: Queue::new(options.max_waiting.max(1)),
+            queue: Queue::new(Room { shares: options.max_waiting.max(1), bytes: options.max_waiting_bytes.max(1) }),
+            decoding: BTreeMap::new(),
             events,
             closed: false,
         };
@@ -72,6 +78,8 @@ impl Service {
 struct State {
     core: Core,
     queue: Queue,
+    /// Shares of an operator whose signatures are being decoded on the pool.
+    decoding: BTreeMap<OperatorId, usize>,
     events: mpsc::UnboundedSender<Event>,
     closed: bool,
 }
@@ -141,8 +149,11 @@ impl Handle {
     /// # Errors
     /// [`ShareError`] says why it does not count, and what to do.
     pub async fn submit(&self, share: Share) -> Result<Accepted, ShareError> {
-        let curve = self.0.0.state.lock().core.precheck(&share)?;
-        let signature = match self.decode(curve, share.signature.clone()).await? {
+        let curve = match self.0.0.state.lock().core.precheck(&share)? {
+            Next::Decode(curve) => curve,
+            Next::Known(accepted) => return Ok(accepted),
+        };
+        let signature = match self.decode(curve, share.operator, share.signature.clone()).await? {
             Ok(signature) => signature,
             Err(error) => {
                 self.0.0.state.lock().core.malformed(&share);
@@ -165,10 +176,16 @@ impl Handle {
 
     /// Decodes a signature: of BN254 here, where it takes a microsecond; of BLS12-381, whose subgroup check takes a hundred,
     /// on the pool.
-    async fn decode(&self, curve: Curve, bytes: Bytes) -> Result<Result<Signature, DecodeError>, ShareError> {
+    async fn decode(
+        &self,
+        curve: Curve,
+        operator: OperatorId,
+        bytes: Bytes,
+    ) -> Result<Result<Signature, DecodeError>, ShareError> {
         match curve {
             Curve::Bn254 => Ok(Signature::decode(curve, &bytes)),
             Curve::Bls12381 => {
+                let _place = Decoding::begin(&self.0.0, operator)?;
                 let decoded = self.0.0.pool.run(move || Signature::decode(curve, &bytes)).await;
                 decoded.map_err(|_| ShareError::Closed)
             }
@@ -187,6 +204,7 @@ impl Handle {
         let mut state = self.0.0.state.lock();
         let events = state.core.close(task);
         state.emit(events);
+        reply_each(state.queue.purge(task), ShareError::NotOpen(task));
     }
 
     /// Tells of a new block: tasks that expire with it end.
@@ -210,6 +228,40 @@ impl Handle {
     }
 }
 
+/// Signatures of one operator that are decoded on the pool at a time: others' wait behind them.
+const MAX_DECODING: usize = 4;
+
+/// An operator's place among those.
+struct Decoding<'a> {
+    shared: &'a Shared,
+    operator: OperatorId,
+}
+
+impl<'a> Decoding<'a> {
+    fn begin(shared: &'a Shared, operator: OperatorId) -> Result<Self, ShareError> {
+        let mut state = shared.state.lock();
+        let own = state.decoding.entry(operator).or_default();
+        if *own >= MAX_DECODING {
+            return Err(ShareError::Busy);
+        }
+        *own += 1;
+        drop(state);
+        Ok(Self { shared, operator })
+    }
+}
+
+impl Drop for Decoding<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        if let Entry::Occupied(mut own) = state.decoding.entry(self.operator) {
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
+    }
+}
+
 /// What happened, in order.
 #[derive(Debug)]
 pub struct Events(mpsc::UnboundedReceiver<Event>);
@@ -224,107 +276,160 @@ impl Events {
 /// Shares of suspects that are verified in one go.
 const SUSPECTS_AT_A_TIME: usize = 8;
 
+/// Batches of others that may go before those of suspects: they come after the others, and still they come.
+const BEFORE_SUSPECTS: u32 = 16;
+
+/// Shares verified alone in one go: finding wrong ones among them takes long.
+const ALONE_AT_A_TIME: usize = 64;
+
 struct Driver {
     shared: Arc<Shared>,
     options: Options,
     keys: Arc<PreparedKeys>,
 }
 
-/// Shares to be verified in one go.
-struct Batch {
-    tickets: Vec<Ticket>,
-    sums: bool,
+/// What is verified in one go.
+enum Batch {
+    /// Sums first.
+    Fresh(Vec<Ticket>),
+    /// What no sum proved.
+    Rest(Vec<Ticket>),
+    /// Suspects', each alone.
+    Suspect(Vec<Ticket>),
 }
 
-/// What became of a batch: none when the pool dropped it.
+/// What became of a batch: nothing when the pool dropped it.
 struct Done {
-    tickets: Vec<Ticket>,
+    batch: Batch,
     verified: Option<Verified>,
 }
 
+#[derive(Default)]
+struct Verified {
+    sums: Sums,
+    alone: Vec<(Ticket, Verdict)>,
+}
+
 impl Batch {
-    fn of(tickets: Vec<Ticket>) -> Self {
-        Self { tickets, sums: true }
+    fn tickets(&self) -> &[Ticket] {
+        let (Self::Fresh(tickets) | Self::Rest(tickets) | Self::Suspect(tickets)) = self;
+        tickets
     }
 
     async fn verify(self, pool: Pool, keys: Arc<PreparedKeys>) -> Done {
-        let Self { tickets, sums } = self;
-        let own = tickets.clone();
+        let own = self.tickets().to_vec();
+        let fresh = matches!(self, Self::Fresh(_));
         let work = move || {
-            if sums {
-                batch::verify(own, &keys)
+            let sums = if fresh { batch::sums(own) } else { Sums { rest: own, ..Sums::default() } };
+            // Right sums are not kept waiting for what is not.
+            if sums.right.is_empty() {
+                Verified { sums: Sums::default(), alone: batch::each(sums.rest, &keys) }
             } else {
-                Verified { alone: batch::each(own, &keys), ..Verified::default() }
+                Verified { sums, ..Verified::default() }
             }
         };
-        Done { verified: pool.run(work).await.ok(), tickets }
+        Done { verified: pool.run(work).await.ok(), batch: self }
     }
 }
 
-/// What the driver does next.
-struct Step {
-    batches: Vec<Batch>,
-    deadline: Option<Duration>,
+/// What is under way, and whose turn it is.
+#[derive(Default)]
+struct Turns {
+    running: usize,
+    suspects_run: bool,
+    /// Proven by no sum: verified in turn with what is fresh.
+    rest: VecDeque<Vec<Ticket>>,
+    fresh_was_last: bool,
+    since_suspects: u32,
+}
+
+impl Turns {
+    /// The next batch for a free place, if there is one.
+    fn next(&mut self, queue: &mut Queue, max: usize) -> Option<Batch> {
+        let suspects = !self.suspects_run && queue.waits(Line::Suspect);
+        let fresh = queue.waits(Line::Trusted);
+        let idle = self.running == 0 && !fresh && self.rest.is_empty();
+        let batch = if suspects && (idle || self.since_suspects >= BEFORE_SUSPECTS) {
+            self.since_suspects = 0;
+            self.suspects_run = true;
+            Batch::Suspect(queue.take(Line::Suspect, max.min(SUSPECTS_AT_A_TIME))?)
+        } else if !self.rest.is_empty() && (self.fresh_was_last || !fresh) {
+            self.fresh_was_last = false;
+            Batch::Rest(self.rest.pop_front()?)
+        } else {
+            self.fresh_was_last = true;
+            Batch::Fresh(queue.take(Line::Trusted, max)?)
+        };
+        if suspects && !matches!(batch, Batch::Suspect(_)) {
+            self.since_suspects += 1;
+        }
+        self.running += 1;
+        Some(batch)
+    }
+
+    fn ended(&mut self, batch: &Batch) {
+        self.running -= 1;
+        if matches!(batch, Batch::Suspect(_)) {
+            self.suspects_run = false;
+        }
+    }
+
+    fn alone(&mut self, rest: &[Ticket]) {
+        self.rest.extend(rest.chunks(ALONE_AT_A_TIME).map(<[Ticket]>::to_vec));
+    }
 }
 
 impl Driver {
     async fn run(self) {
         let mut running = FuturesUnordered::new();
-        let mut again: Vec<Batch> = Vec::new();
+        let mut turns = Turns::default();
         loop {
-            let verify = |batch: Batch| batch.verify(self.shared.pool.clone(), Arc::clone(&self.keys));
-            running.extend(again.drain(..).map(verify));
             let now = self.shared.clock.monotonic();
-            let Some(step) = self.step(now, running.len()) else {
+            let Some((batches, deadline)) = self.step(now, &mut turns) else {
                 return;
             };
-            running.extend(step.batches.into_iter().map(verify));
+            let verify = |batch: Batch| batch.verify(self.shared.pool.clone(), Arc::clone(&self.keys));
+            running.extend(batches.into_iter().map(verify));
             let timer = async {
-                match step.deadline {
+                match deadline {
                     Some(deadline) => self.shared.clock.sleep(deadline.saturating_sub(now)).await,
                     None => pending().await,
                 }
             };
             tokio::select! {
                 () = self.shared.wake.notified() => {}
-                Some(done) = running.next() => again.extend(self.finish(done)),
+                Some(done) = running.next() => self.finish(done, &mut turns),
                 () = timer => {}
             }
         }
     }
 
-    /// Ends windows and takes batches. None when the service has ended.
-    fn step(&self, now: Duration, running: usize) -> Option<Step> {
+    /// Ends windows and takes batches; with when to look again. None when the service has ended.
+    fn step(&self, now: Duration, turns: &mut Turns) -> Option<(Vec<Batch>, Option<Duration>)> {
         let mut state = self.shared.state.lock();
         if state.closed {
             return None;
         }
         let events = state.core.tick(now);
         state.emit(events);
-        let free = self.options.concurrency.max(1).saturating_sub(running);
+        let free = self.options.concurrency.max(1).saturating_sub(turns.running);
         let max = self.options.max_batch.max(1);
-        let mut batches: Vec<Batch> =
-            (0..free).map_while(|_| state.queue.take(Line::Trusted, max)).map(Batch::of).collect();
-        // Suspects wait for the others, and never take more than one place; few at a time, so that the place is free again
-        // soon.
-        if batches.is_empty() && running == 0 {
-            batches.extend(state.queue.take(Line::Suspect, max.min(SUSPECTS_AT_A_TIME)).map(Batch::of));
-        }
-        Some(Step { batches, deadline: state.core.next_deadline() })
+        let batches = (0..free).map_while(|_| turns.next(&mut state.queue, max)).collect();
+        Some((batches, state.core.next_deadline()))
     }
 
-    /// Counts what is verified; what is to be verified alone comes back.
-    fn finish(&self, done: Done) -> Option<Batch> {
+    /// Counts what is verified; what is to be verified alone gets its turn.
+    fn finish(&self, done: Done, turns: &mut Turns) {
+        turns.ended(&done.batch);
         let now = self.shared.clock.monotonic();
         let mut state = self.shared.state.lock();
         let Some(Verified { sums, alone }) = done.verified else {
-            for ticket in &done.tickets {
+            for ticket in done.batch.tickets() {
                 reply(state.queue.remove(ticket), Err(ShareError::Closed));
             }
-            return None;
+            return;
         };
-        let mut again = Vec::new();
-        for tickets in sums {
+        for tickets in sums.right {
             let (answers, events) = state.core.count_sum(&tickets, now);
             state.emit(events);
             match answers {
@@ -333,15 +438,22 @@ impl Driver {
                         reply(state.queue.remove(ticket), answer);
                     }
                 }
-                None => again.extend(tickets),
+                None => turns.alone(&tickets),
             }
         }
+        turns.alone(&sums.rest);
         for (ticket, verdict) in alone {
             let (answer, events) = state.core.count(&ticket, verdict, now);
             state.emit(events);
             reply(state.queue.remove(&ticket), answer);
         }
-        (!again.is_empty()).then_some(Batch { tickets: again, sums: false })
+    }
+}
+
+fn reply_each(waiters: Vec<Waiter>, error: ShareError) {
+    for waiter in waiters {
+        // A caller that went away wants no answer.
+        let _: Result<(), _> = oneshot::Sender::send(waiter, Err(error));
     }
 }
 

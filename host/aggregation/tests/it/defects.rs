@@ -285,8 +285,8 @@ fn the_first_operators_signature_is_the_same_after_the_sum_was_made(curve: Curve
     let (answer, events) = give(&mut core, &second, ms(0));
     assert_eq!(answer, Err(ShareError::Equivocation { first: digest(1) }));
     let [Event::Equivocation(evidence)] = events.as_slice() else { panic!("{events:?}") };
-    assert_eq!(evidence.first, (digest(1), Bytes::from(kept)));
-    assert_eq!(evidence.second, (digest(2), second.signature.clone()));
+    assert_eq!((evidence.first.digest, &evidence.first.signature), (digest(1), &Bytes::from(kept)));
+    assert_eq!((evidence.second.digest, &evidence.second.signature), (digest(2), &second.signature));
     assert!(evidence.holds());
     assert_eq!(Evidence::from_json(&evidence.to_json()).unwrap(), *evidence);
 }

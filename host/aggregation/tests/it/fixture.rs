@@ -126,6 +126,7 @@ impl Cluster {
             task,
             key: key(name),
             payload: Bytes::copy_from_slice(&[answer]),
+            extension: Bytes::new(),
             digest: digest(answer),
             operator: self.operators.all()[operator].id,
             signature: Bytes::new(),

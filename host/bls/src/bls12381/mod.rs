@@ -4,8 +4,10 @@
 //! [`SecretKey::prove_possession`] and [`PublicKey::is_possessed`].
 //!
 //! The arithmetic is blst's, on the calling thread. Encodings are those of its authors and of ZCash: big-endian, the
-//! three top bits of the first byte saying whether the point is compressed, the identity, and of the larger y.
+//! three top bits of the first byte saying whether the point is compressed, the identity, and of the larger y. Contracts
+//! take points in the encoding of EIP-2537, which both kinds of points have besides.
 
+mod eip2537;
 mod points;
 mod secret;
 mod verify;

@@ -1,5 +1,7 @@
 //! Keys and signatures as points.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use blst::{BLST_ERROR, MultiPoint, min_pk};
@@ -15,8 +17,16 @@ fn refused(error: BLST_ERROR) -> DecodeError {
     }
 }
 
-fn length(bytes: &[u8], expected: usize) -> Result<(), DecodeError> {
+pub(super) fn length(bytes: &[u8], expected: usize) -> Result<(), DecodeError> {
     if bytes.len() == expected { Ok(()) } else { Err(DecodeError::Length { expected, found: bytes.len() }) }
+}
+
+/// Adds a term to a sum, which begins with it.
+fn add_to<T>(sum: Entry<'_, u64, T>, term: T, add: fn(&mut T, &T)) {
+    match sum {
+        Entry::Vacant(empty) => drop(empty.insert(term)),
+        Entry::Occupied(mut sum) => add(sum.get_mut(), &term),
+    }
 }
 
 /// Implements what keys and signatures have in common, over blst's point and sum.
@@ -84,18 +94,21 @@ macro_rules! point {
             /// The sum of points, each taken as often as its weight says.
             #[must_use]
             pub fn weighted_sum(points: impl IntoIterator<Item = (Self, u64)>) -> Self {
-                let mut sum: Option<$sum> = None;
-                for (point, weight) in points {
-                    let term = match weight {
-                        0 => continue,
-                        1 => <$sum>::from(&point),
-                        _ => <$sum>::from(&Self::combine(&[point.0], &weight.to_le_bytes(), 64)),
-                    };
-                    match &mut sum {
-                        Some(sum) => sum.add(&term),
-                        None => sum = Some(term),
-                    }
+                // Weights are few: one multiplication for all points of the same one.
+                let mut by_weight: BTreeMap<u64, $sum> = BTreeMap::new();
+                for (point, weight) in points.into_iter().filter(|(_, weight)| *weight > 0) {
+                    add_to(by_weight.entry(weight), <$sum>::from(&point), <$sum>::add);
                 }
+                let weighted = |(weight, sum): (u64, $sum)| {
+                    let point = sum.into_point();
+                    let once = weight == 1 || point.is_identity();
+                    <$sum>::from(&if once { point } else { Self::combine(&[point.0], &weight.to_le_bytes(), 64) })
+                };
+                let sums = by_weight.into_iter().map(weighted);
+                let sum = sums.reduce(|mut sum, term| {
+                    sum.add(&term);
+                    sum
+                });
                 sum.map_or_else(Self::identity, |sum| sum.into_point())
             }
 

@@ -1,7 +1,9 @@
 //! What the two groups have in common.
 
+use std::collections::BTreeMap;
+
 use ark_ec::short_weierstrass::{Affine, Projective, SWCurveConfig};
-use ark_ec::{AffineRepr, CurveGroup};
+use ark_ec::{CurveGroup, PrimeGroup};
 use ark_ff::AdditiveGroup;
 
 use crate::DecodeError;
@@ -26,15 +28,13 @@ pub(super) fn from_x<P: SWCurveConfig>(x: P::BaseField, larger_y: bool) -> Resul
 
 /// The sum of points, each taken as often as its weight says. Normalised once, at the end: that is the dear part.
 pub(super) fn weighted_sum<P: SWCurveConfig>(points: impl Iterator<Item = (Affine<P>, u64)>) -> Affine<P> {
-    let mut sum = Projective::<P>::ZERO;
+    // Weights are few: one multiplication for all points of the same one.
+    let mut by_weight: BTreeMap<u64, Projective<P>> = BTreeMap::new();
     for (point, weight) in points {
-        match weight {
-            0 => {}
-            1 => sum += point,
-            _ => sum += point.mul_bigint([weight]),
-        }
+        *by_weight.entry(weight).or_insert(Projective::ZERO) += point;
     }
-    sum.into_affine()
+    let weighted = |(weight, sum): (u64, Projective<P>)| if weight == 1 { sum } else { sum.mul_bigint([weight]) };
+    by_weight.into_iter().map(weighted).sum::<Projective<P>>().into_affine()
 }
 
 /// Implements what both point types offer over their inner affine point.

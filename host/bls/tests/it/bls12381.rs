@@ -103,3 +103,100 @@ fn keys_of_two_curves_have_nothing_in_common() {
         assert_eq!(sum, key, "what is of another curve adds nothing");
     }
 }
+
+/// The generators, as the test vectors of EIP-2537's pairing have them.
+#[test]
+fn the_precompiles_encoding_of_the_generators_is_known() {
+    let one = SecretKey::from_bytes(&B256::with_last_byte(1).0).unwrap().public_key();
+    let expected: [u8; 128] = bytes(concat!(
+        "0000000000000000000000000000000017f1d3a73197d7942695638c4fa9ac0fc3688c4f9774b905a14e3a3f171bac586c55e83ff97a1aeffb3af00adb22c6bb",
+        "0000000000000000000000000000000008b3f481e3aaa0f1a09e30ed741d8ae4fcf5e095d5d00af600db18cb2c04b3edd03cc744a2888ae40caa232946c5e7e1",
+    ));
+    assert_eq!(one.encode_eip2537(), expected);
+    assert_eq!(PublicKey::decode_eip2537(&expected), Ok(one));
+
+    let expected: [u8; 256] = bytes(concat!(
+        "00000000000000000000000000000000024aa2b2f08f0a91260805272dc51051c6e47ad4fa403b02b4510b647ae3d1770bac0326a805bbefd48056c8c121bdb8",
+        "0000000000000000000000000000000013e02b6052719f607dacd3a088274f65596bd0d09920b61ab5da61bbdc7f5049334cf11213945d57e5ac7d055d042b7e",
+        "000000000000000000000000000000000ce5d527727d6e118cc9cdc6da2e351aadfd9baa8cbdd3a76d429a695160d12c923ac9cc3baca289e193548608b82801",
+        "000000000000000000000000000000000606c4a02ea734cc32acd2b02bc28b99cb3e287e85a763af267492ab572e99ab3f370d275cec1da1aaa9075ff05f79be",
+    ));
+    let generator: [u8; 96] = bytes(concat!(
+        "93e02b6052719f607dacd3a088274f65596bd0d09920b61ab5da61bbdc7f5049334cf11213945d57e5ac7d055d042b7e",
+        "024aa2b2f08f0a91260805272dc51051c6e47ad4fa403b02b4510b647ae3d1770bac0326a805bbefd48056c8c121bdb8",
+    ));
+    let generator = Signature::decode_compressed(&generator).unwrap();
+    assert_eq!(generator.encode_eip2537(), expected);
+    assert_eq!(Signature::decode_eip2537(&expected), Ok(generator));
+}
+
+#[test]
+fn the_precompiles_encoding_is_strict() {
+    let secret = SecretKey::from_bytes(&[7; 32]).unwrap();
+    let (key, signature) = (secret.public_key(), secret.sign(B256::ZERO));
+    assert_eq!(PublicKey::decode_eip2537(&key.encode_eip2537()), Ok(key));
+    assert_eq!(Signature::decode_eip2537(&signature.encode_eip2537()), Ok(signature));
+
+    for found in [0, 96, 127, 129, 256] {
+        let length = Err(DecodeError::Length { expected: 128, found });
+        assert_eq!(PublicKey::decode_eip2537(&vec![0; found]), length);
+        assert_eq!(PublicKey::decode_eip2537_or_identity(&vec![0; found]), length);
+    }
+    for found in [0, 128, 192, 255, 257] {
+        assert_eq!(Signature::decode_eip2537(&vec![0; found]), Err(DecodeError::Length { expected: 256, found }));
+    }
+    // One bit anywhere in the padding, or above the modulus' length, where the authors' encoding has its flags.
+    let padding = |length: usize| (0..length).filter(|position| position % 64 < 16);
+    let tops = |length: usize| (0..length).filter(|position| position % 64 == 16);
+    for (position, bit) in
+        padding(128).map(|at| (at, 1)).chain(tops(128).flat_map(|at| [(at, 0x80), (at, 0x40), (at, 0x20)]))
+    {
+        for mut damaged in [key.encode_eip2537(), [0; 128]] {
+            damaged[position] |= bit;
+            assert_eq!(
+                PublicKey::decode_eip2537_or_identity(&damaged),
+                Err(DecodeError::NotCanonical),
+                "byte {position}"
+            );
+        }
+    }
+    for (position, bit) in
+        padding(256).map(|at| (at, 1)).chain(tops(256).flat_map(|at| [(at, 0x80), (at, 0x40), (at, 0x20)]))
+    {
+        for mut damaged in [signature.encode_eip2537(), [0; 256]] {
+            damaged[position] |= bit;
+            assert_eq!(
+                Signature::decode_eip2537_or_identity(&damaged),
+                Err(DecodeError::NotCanonical),
+                "byte {position}"
+            );
+        }
+    }
+    // The modulus as a coordinate, a point off the curve, one outside the group.
+    let modulus: [u8; 48] =
+        bytes("1a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaab");
+    let mut damaged = key.encode_eip2537();
+    damaged[16..64].copy_from_slice(&modulus);
+    assert_eq!(PublicKey::decode_eip2537(&damaged), Err(DecodeError::NotCanonical));
+    let mut damaged = key.encode_eip2537();
+    damaged[127] ^= 1;
+    assert_eq!(PublicKey::decode_eip2537(&damaged), Err(DecodeError::NotOnCurve));
+    let mut damaged = [0; 128];
+    damaged[127] = 2;
+    assert_eq!(PublicKey::decode_eip2537(&damaged), Err(DecodeError::NotInSubgroup));
+    // The imaginary part first, as elsewhere.
+    let mut swapped = signature.encode_eip2537();
+    swapped[..128].rotate_left(64);
+    swapped[128..].rotate_left(64);
+    assert_eq!(Signature::decode_eip2537(&swapped), Err(DecodeError::NotOnCurve));
+}
+
+#[test]
+fn the_precompiles_identity_is_zeros_and_nobodys_key() {
+    assert_eq!(PublicKey::identity().encode_eip2537(), [0; 128]);
+    assert_eq!(Signature::identity().encode_eip2537(), [0; 256]);
+    assert_eq!(PublicKey::decode_eip2537(&[0; 128]), Err(DecodeError::Identity));
+    assert_eq!(Signature::decode_eip2537(&[0; 256]), Err(DecodeError::Identity));
+    assert_eq!(PublicKey::decode_eip2537_or_identity(&[0; 128]), Ok(PublicKey::identity()));
+    assert_eq!(Signature::decode_eip2537_or_identity(&[0; 256]), Ok(Signature::identity()));
+}

@@ -4,6 +4,7 @@ use alloy_primitives::{Address, B256, Bytes, keccak256};
 use ark_bn254::{Fq, Fr, G1Affine, G1Projective, G2Projective};
 use ark_ec::{AffineRepr, CurveGroup, PrimeGroup};
 use ark_ff::{BigInteger, Field, PrimeField};
+use eigenshift_bls::{ContractKey, Curve, PublicKey, Signature};
 use eigenshift_chain::deploy::Setup;
 use eigenshift_chain::{Chain, Error, registry};
 use eigenshift_types::{BlockRef, OperatorId, OperatorSet, Stake};
@@ -53,7 +54,13 @@ impl Key {
     fn registration(&self, digest: B256) -> Bytes {
         let proof = hash_to_g1(digest).into_group() * self.secret;
         let g2 = G2Projective::generator() * self.secret;
-        registry::register_calldata(&g1_bytes(proof), &g1_bytes(self.g1()), &g2_bytes(g2)).unwrap()
+        let curve = Curve::Bn254;
+        registry::register_calldata(
+            &Signature::decode(curve, &g1_bytes(proof)).unwrap(),
+            &ContractKey::decode(curve, &g1_bytes(self.g1())).unwrap(),
+            &PublicKey::decode(curve, &g2_bytes(g2)).unwrap(),
+        )
+        .unwrap()
     }
 }
 
@@ -87,7 +94,7 @@ pub async fn the_operator_set_is_what_was_registered(world: World) {
     setup.send(registry, registry::set_stakes_calldata(addresses[1], &[(0, stake(50))])).await.unwrap();
     let full = head(chain).await;
 
-    let set = registry::operator_set(chain, registry, &[0, 2], full).await.unwrap();
+    let set = registry::operator_set(chain, registry, Curve::Bn254, &[0, 2], full).await.unwrap();
     assert_eq!((set.block, set.digest), (full, set.compute_digest()));
     let mut expected: Vec<_> = operators.iter().map(|(wallet, key)| (wallet.address(), g1_bytes(key.g1()))).collect();
     expected.sort_by_key(|(_, g1)| keccak256(g1));
@@ -111,7 +118,7 @@ pub async fn the_operator_set_is_what_was_registered(world: World) {
 
 async fn sets_are_those_of_their_block(world: &World, registry: Address, before_stakes: BlockRef, set: &OperatorSet) {
     let chain = world.chain();
-    let early = registry::operator_set(chain, registry, &[0, 2], before_stakes).await.unwrap();
+    let early = registry::operator_set(chain, registry, Curve::Bn254, &[0, 2], before_stakes).await.unwrap();
     assert_eq!(early.operators, [], "nobody had stake then");
     assert_ne!(early.digest, set.digest);
 
@@ -120,17 +127,21 @@ async fn sets_are_those_of_their_block(world: &World, registry: Address, before_
     let gone = world.owner.address();
     assert!(!registry::is_registered(chain, registry, gone, late.hash).await.unwrap());
     assert!(registry::is_registered(chain, registry, gone, set.block.hash).await.unwrap());
-    assert_eq!(registry::operator_set(chain, registry, &[0, 2], late).await.unwrap().operators.len(), 1);
-    let again = registry::operator_set(chain, registry, &[0, 2], set.block).await.unwrap();
+    assert_eq!(registry::operator_set(chain, registry, Curve::Bn254, &[0, 2], late).await.unwrap().operators.len(), 1);
+    let again = registry::operator_set(chain, registry, Curve::Bn254, &[0, 2], set.block).await.unwrap();
     assert_eq!(&again, set, "a past set does not change");
 
     let wrong_number = BlockRef { number: set.block.number + 1, ..set.block };
-    let refused = registry::operator_set(chain, registry, &[0, 2], wrong_number).await;
+    let refused = registry::operator_set(chain, registry, Curve::Bn254, &[0, 2], wrong_number).await;
     assert_eq!(refused, Err(Error::UnknownBlock(set.block.hash)));
     for quorums in [&[][..], &[2, 0], &[0, 0]] {
-        let refused = registry::operator_set(chain, registry, quorums, late).await;
+        let refused = registry::operator_set(chain, registry, Curve::Bn254, quorums, late).await;
         assert!(matches!(refused, Err(Error::InvalidInput(_))), "{quorums:?}");
     }
-    let elsewhere = registry::operator_set(chain, Address::repeat_byte(5), &[0], late).await;
-    assert!(matches!(elsewhere, Err(Error::Malformed(_))), "no contract there: {elsewhere:?}");
+    for curve in [Curve::Bn254, Curve::Bls12381] {
+        let elsewhere = registry::operator_set(chain, Address::repeat_byte(5), curve, &[0], late).await;
+        assert!(matches!(elsewhere, Err(Error::Malformed(_))), "no contract there: {elsewhere:?}");
+    }
+    let other_curve = registry::operator_set(chain, registry, Curve::Bls12381, &[0, 2], late).await;
+    assert!(matches!(other_curve, Err(Error::Malformed(_))), "a registry of another curve: {other_curve:?}");
 }

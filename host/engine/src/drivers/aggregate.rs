@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eigenshift_aggregation::{Event, Events, Handle, Policy, TaskAggregation};
-use eigenshift_ledger::Command;
+use eigenshift_aggregation::{Event, Events, Evidence, Handle, Policy, TaskAggregation};
+use eigenshift_ledger::{Command, Settings};
 use eigenshift_types::{Certificate, TaskIndex};
 
 use crate::context::{Backoff, Context};
@@ -16,8 +16,12 @@ pub(crate) async fn run(context: Arc<Context>, aggregation: Handle, mut events: 
     let mut changes = context.ledger.changes();
     // Task -> assignment under which it is open here.
     let mut open: BTreeMap<TaskIndex, u64> = BTreeMap::new();
+    let mut again = Backoff::new(&context.patience);
     loop {
-        step(&context, &aggregation, &inbox, &mut open).await;
+        let whole = step(&context, &aggregation, &inbox, &mut open).await;
+        if whole {
+            again = Backoff::new(&context.patience);
+        }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { break },
             event = events.next() => match event {
@@ -26,27 +30,51 @@ pub(crate) async fn run(context: Arc<Context>, aggregation: Handle, mut events: 
                     context.env.spawn(logging);
                 }
                 Some(Event::Equivocation(evidence)) => {
-                    context.counters.count("equivocation", "seen");
-                    tracing::warn!(avs = %context.service.avs, ?evidence, "an operator signed two answers to one question");
+                    context.env.spawn(keep(Arc::clone(&context), evidence));
                 }
                 // The ledger says when a task ends, and this closes it.
                 Some(Event::Expired { .. } | Event::Ended { .. }) => {}
                 None => break,
             },
+            // What could not be opened is tried again.
+            () = context.env.clock.sleep(again.next()), if !whole => {}
             () = context.stop.cancelled() => break,
         }
     }
 }
 
-async fn step(context: &Arc<Context>, aggregation: &Handle, inbox: &Inbox, open: &mut BTreeMap<TaskIndex, u64>) {
+/// Keeps evidence, which is one more thing that a disk may fail at.
+async fn keep(context: Arc<Context>, evidence: Evidence) {
+    let (task, operator) = (evidence.task, evidence.operator);
+    tracing::warn!(avs = %context.service.avs, task, %operator, "an operator signed two answers to one question");
+    let keeping = Arc::clone(&context);
+    match context.io_pool.run(move || keeping.evidence.keep(evidence)).await {
+        Ok(Ok(true)) => context.counters.count("equivocation", "kept"),
+        Ok(Ok(false)) => context.counters.count("equivocation", "no-room"),
+        Ok(Err(error)) => {
+            context.counters.count("equivocation", "not-written");
+            tracing::error!(avs = %context.service.avs, "{error}");
+        }
+        // Shutting down.
+        Err(_) => {}
+    }
+}
+
+/// Whether all that this node aggregates is open now.
+async fn step(
+    context: &Arc<Context>,
+    aggregation: &Handle,
+    inbox: &Inbox,
+    open: &mut BTreeMap<TaskIndex, u64>,
+) -> bool {
     let node = context.identity.node;
-    let (mine, window) = context.ledger.read(|state| {
+    let (mine, policy) = context.ledger.read(|state| {
         let mine: BTreeMap<TaskIndex, u64> = state
             .live_tasks()
             .filter(|task| task.aggregator == node)
             .map(|task| (task.spec.index, task.assignment_epoch))
             .collect();
-        (mine, state.settings.as_ref().map_or(0, |settings| settings.window_ms))
+        (mine, state.settings.as_ref().map_or(Policy::AtQuorum, policy_of))
     });
     let gone: Vec<TaskIndex> =
         open.iter().filter(|(index, epoch)| mine.get(index) != Some(epoch)).map(|(index, _)| *index).collect();
@@ -55,25 +83,42 @@ async fn step(context: &Arc<Context>, aggregation: &Handle, inbox: &Inbox, open:
         inbox.close(index);
         aggregation.close(index);
     }
+    let mut whole = true;
     for (index, epoch) in mine {
         if open.contains_key(&index) {
             continue;
         }
-        let Some(task) = aggregation_of(context, index, Duration::from_millis(window)).await else { continue };
+        let Some(task) = aggregation_of(context, index, policy).await else {
+            whole = false;
+            context.counters.count("aggregation-not-opened", "operator-set");
+            tracing::warn!(avs = %context.service.avs, task = index, "cannot aggregate yet: its operator set cannot be had");
+            continue;
+        };
         match aggregation.open(task) {
             Ok(()) => {
                 open.insert(index, epoch);
                 inbox.open(index);
             }
             Err(error) => {
+                whole = false;
                 context.counters.count("aggregation-not-opened", "error");
                 tracing::warn!(avs = %context.service.avs, task = index, "cannot aggregate: {error}");
             }
         }
     }
+    whole
 }
 
-async fn aggregation_of(context: &Arc<Context>, index: TaskIndex, window: Duration) -> Option<TaskAggregation> {
+fn policy_of(settings: &Settings) -> Policy {
+    match settings.window_ms {
+        0 => Policy::AtQuorum,
+        window => {
+            Policy::Wait { at_most: Duration::from_millis(window), non_signers: settings.window_non_signers as usize }
+        }
+    }
+}
+
+async fn aggregation_of(context: &Arc<Context>, index: TaskIndex, policy: Policy) -> Option<TaskAggregation> {
     let (task, set, keys) = context.ledger.read(|state| {
         let task = state.live_task(index)?.clone();
         let set = state.sets.get(&task.spec.set_digest)?.clone();
@@ -87,7 +132,7 @@ async fn aggregation_of(context: &Arc<Context>, index: TaskIndex, window: Durati
         task: index,
         operators,
         quorums: task.spec.quorums.clone(),
-        policy: Policy::window(window),
+        policy,
         expiry: eigenshift_aggregation::Expiry::Never,
         max_keys: keys.min(context.callbacks.max_keys()),
         certified: task

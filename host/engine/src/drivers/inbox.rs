@@ -1,14 +1,14 @@
 //! Takes other operators' responses: the aggregator's front door.
 //!
 //! Checks, in this order, each cheaper than the next: envelope, duplicate, open task, operator set, the plugin's digest
-//! (remembered by the hash of `K`), the BLS signature. Size and rate come before, at the listener.
+//! (remembered by the hash of `K`), the BLS signature. Size comes before, at the listener.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use eigenshift_aggregation::{Accepted as Counted, Share, ShareError};
-use eigenshift_plugin::{AggregateKey, PeerResponse, ProcessError};
+use eigenshift_plugin::{AggregateKey, CallError, PeerResponse, ProcessError};
 use eigenshift_types::{
     B256, NodeId, OperatorId, ResponseEnvelope, ResponseKey, TaskIndex, TaskSpec, frame, keccak256,
 };
@@ -60,6 +60,8 @@ pub enum Rejection {
     Unprocessed {
         /// Code of the call's error.
         code: String,
+        /// Whether the payload is to blame: it traps the logic, or uses it up.
+        payload: bool,
     },
     /// Another place than the envelope says.
     #[error("the payload gives key {key} and digest {digest}, the envelope says otherwise")]
@@ -94,7 +96,7 @@ impl Rejection {
             Self::TaskEnded(_) => "task-ended",
             Self::NotAggregator { .. } => "not-aggregator",
             Self::NotInOperatorSet => "not-in-operator-set",
-            Self::Plugin { code, .. } | Self::Unprocessed { code } => code,
+            Self::Plugin { code, .. } | Self::Unprocessed { code, .. } => code,
             Self::WrongDigest { .. } => "wrong-digest",
             Self::Share { code, .. } => code,
             Self::Stopping => "stopping",
@@ -121,23 +123,57 @@ const PARKED_FOR: Duration = Duration::from_secs(60);
 /// Bad responses that one proven sender may cost per task: each may cost a guest call and a signature check.
 const REFUSED_PER_OPERATOR: u32 = 256;
 
-/// Remembered places of payloads per task.
+/// Remembered places of payloads per task, and of those that one sender brought.
 const MEMO: usize = 512;
+const MEMO_PER_OPERATOR: usize = 32;
+
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    refused: u32,
+    under_way: u32,
+    remembered: usize,
+}
 
 #[derive(Default)]
 struct TaskDoor {
     /// Counted already: (sender, key, digest).
     seen: BTreeSet<(NodeId, ResponseKey, B256)>,
-    /// What the plugin said, by hash of payload and extension.
+    /// What the plugin said, by hash of payload and extension, and of the operator that it turned away.
     places: BTreeMap<B256, Result<AggregateKey, Rejection>>,
-    /// How often a sender was refused.
-    refused: BTreeMap<NodeId, u32>,
+    /// What a sender cost: how often it was refused, and what is under way for it.
+    costs: BTreeMap<NodeId, Cost>,
 }
 
 #[derive(Default)]
 struct Doors {
     tasks: BTreeMap<TaskIndex, TaskDoor>,
     parked: BTreeMap<NodeId, VecDeque<(Duration, ResponseEnvelope)>>,
+}
+
+/// A response that is being looked at: many at once are bounded as many after one another are.
+struct UnderWay<'a> {
+    doors: &'a Mutex<Doors>,
+    task: TaskIndex,
+    sender: NodeId,
+}
+
+impl<'a> UnderWay<'a> {
+    fn begin(doors: &'a Mutex<Doors>, task: TaskIndex, sender: NodeId) -> Self {
+        if let Some(door) = doors.lock().tasks.get_mut(&task) {
+            door.costs.entry(sender).or_default().under_way += 1;
+        }
+        Self { doors, task, sender }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut doors = self.doors.lock();
+        // The task may have been closed and opened again meanwhile.
+        if let Some(cost) = doors.tasks.get_mut(&self.task).and_then(|door| door.costs.get_mut(&self.sender)) {
+            cost.under_way = cost.under_way.saturating_sub(1);
+        }
+    }
 }
 
 /// The aggregator's front door. Cheap to clone.
@@ -179,10 +215,19 @@ impl Inbox {
 
     fn remember_refusal(&self, task: TaskIndex, sender: NodeId, rejection: &Rejection) {
         // Only what a proven sender is to blame for.
-        let blamed =
-            matches!(rejection, Rejection::Plugin { .. } | Rejection::WrongDigest { .. } | Rejection::Share { .. });
-        if let Some(door) = self.doors.lock().tasks.get_mut(&task).filter(|_| blamed) {
-            *door.refused.entry(sender).or_default() += 1;
+        let blamed = match rejection {
+            Rejection::Plugin { .. } | Rejection::WrongDigest { .. } | Rejection::Share { .. } => true,
+            Rejection::Unprocessed { payload, .. } => *payload,
+            _ => false,
+        };
+        if blamed {
+            self.blame(task, sender);
+        }
+    }
+
+    fn blame(&self, task: TaskIndex, sender: NodeId) {
+        if let Some(door) = self.doors.lock().tasks.get_mut(&task) {
+            door.costs.entry(sender).or_default().refused += 1;
         }
     }
 
@@ -194,7 +239,7 @@ impl Inbox {
         let sender = envelope.node;
         let key = self.context.ledger.read(|state| state.members.get(&sender).map(|member| *member.key()));
         let key = key.ok_or(Rejection::NotAMember(sender))?;
-        if sender != identity.node && !envelope.is_signed_by(&key) {
+        if !envelope.is_signed_by(&key) {
             return Err(Rejection::BadEnvelope(sender));
         }
         let ack = |counted| Ack { boot_id: self.context.boot_id, counted };
@@ -206,7 +251,8 @@ impl Inbox {
                 if door.get().seen.contains(&seen) {
                     return Ok(ack(true));
                 }
-                if door.get().refused.get(&sender).is_some_and(|refused| *refused >= REFUSED_PER_OPERATOR) {
+                let cost = door.get().costs.get(&sender).copied().unwrap_or_default();
+                if cost.refused.saturating_add(cost.under_way) >= REFUSED_PER_OPERATOR {
                     return Err(Rejection::TooMany(sender));
                 }
             }
@@ -219,6 +265,7 @@ impl Inbox {
             }
             Standing::Not(rejection) => return Err(rejection),
         };
+        let _under_way = UnderWay::begin(&self.doors, envelope.task, sender);
         let place = self.place(&spec, operator, &envelope).await?;
         if (place.task_index, &place.key, place.digest) != (envelope.task, &envelope.key, envelope.digest) {
             return Err(Rejection::WrongDigest { key: place.key, digest: place.digest });
@@ -227,11 +274,17 @@ impl Inbox {
             task: envelope.task,
             key: envelope.key,
             payload: envelope.payload,
+            extension: envelope.extension,
             digest: envelope.digest,
             operator,
             signature: envelope.signature,
         };
         match self.aggregation.submit(share).await {
+            Ok(Counted::AlreadyCertified { digest }) if digest != seen.2 => {
+                // Nothing was verified, and there is no end to such digests.
+                self.blame(spec.index, sender);
+                Ok(ack(true))
+            }
             Ok(Counted::Counted | Counted::Duplicate | Counted::AlreadyCertified { .. }) => {
                 if let Some(door) = self.doors.lock().tasks.get_mut(&spec.index) {
                     door.seen.insert(seen);
@@ -239,7 +292,7 @@ impl Inbox {
                 Ok(ack(true))
             }
             Err(error @ (ShareError::Busy | ShareError::Closed | ShareError::NotOpen(_))) => {
-                Err(Rejection::Unprocessed { code: error.code().to_owned() })
+                Err(Rejection::Unprocessed { code: error.code().to_owned(), payload: false })
             }
             Err(error) => Err(Rejection::Share { code: error.code(), message: error.to_string() }),
         }
@@ -300,8 +353,11 @@ impl Inbox {
         operator: OperatorId,
         envelope: &ResponseEnvelope,
     ) -> Result<AggregateKey, Rejection> {
+        // Where a payload counts is the same for every operator; that it is turned away may be about its sender.
         let id = keccak256(frame::canonical(&(&envelope.payload, &envelope.extension)));
-        let known = self.doors.lock().tasks.get(&spec.index).and_then(|door| door.places.get(&id).cloned());
+        let own = keccak256(frame::canonical(&(id, operator)));
+        let known = |door: &TaskDoor| door.places.get(&id).or_else(|| door.places.get(&own)).cloned();
+        let known = self.doors.lock().tasks.get(&spec.index).and_then(known);
         if let Some(known) = known {
             return known;
         }
@@ -314,12 +370,22 @@ impl Inbox {
         let place = match caught(self.context.callbacks.on_leader_process_task_response(&task, &response)).await {
             Ok(place) => Ok(place),
             Err(ProcessError::Rejected { code, message }) => Err(Rejection::Plugin { code, message }),
-            Err(ProcessError::Call(error)) => return Err(Rejection::Unprocessed { code: error.code().to_owned() }),
+            Err(ProcessError::Call(error)) => {
+                let payload = matches!(
+                    error,
+                    CallError::Trap(_) | CallError::OutOfFuel | CallError::Memory | CallError::BadOutput(_)
+                );
+                return Err(Rejection::Unprocessed { code: error.code().to_owned(), payload });
+            }
         };
         if let Some(door) = self.doors.lock().tasks.get_mut(&spec.index)
             && door.places.len() < MEMO
         {
-            door.places.insert(id, place.clone());
+            let cost = door.costs.entry(envelope.node).or_default();
+            if cost.remembered < MEMO_PER_OPERATOR {
+                cost.remembered += 1;
+                door.places.insert(if place.is_ok() { id } else { own }, place.clone());
+            }
         }
         place
     }

@@ -367,7 +367,7 @@ fn before_the_bootstrap_nothing_else_is_taken() {
     let mut sim = Sim::empty();
     sim.operators[0].node = NodeId(1);
     assert_eq!(outcome(&sim.log_as(0, &Command::Rotate)), "bootstrap");
-    let settings = eigenshift_ledger::Settings::new(alloy_primitives::Address::ZERO);
+    let settings = eigenshift_ledger::Settings::new(Address::ZERO);
     let bootstrap = sim.bootstrap(settings.clone());
     sim.leader = NodeId(2);
     assert_eq!(outcome(&sim.log_as(0, &bootstrap)), "not-leader");

@@ -101,7 +101,9 @@ async fn every_bad_response_has_its_code_and_is_counted_and_the_task_is_done() {
     tampered.extension = vec![1].into();
     let unsigned = bad.plain(task, logic::payload(task, 0, b"task"));
     let wrong_key = ResponseKey::new(b"other".to_vec()).unwrap();
+    let own = Sender::of(&cluster, aggregator).plain(task, logic::payload(task, 0, b"task"));
     let cases: Vec<(&str, ResponseEnvelope, u16, &str)> = vec![
+        ("the aggregator's own, unsigned", own, 403, "bad-envelope"),
         ("non-member", stranger.signed(&bad.node_key), 403, "not-a-member"),
         ("forged envelope", forged, 403, "bad-envelope"),
         ("tampered envelope", tampered, 403, "bad-envelope"),
@@ -148,7 +150,15 @@ async fn every_bad_response_has_its_code_and_is_counted_and_the_task_is_done() {
         assert_eq!(answer.refusal(), (status, code.to_owned()), "{what}: {answer:?}");
         assert!(counters.get("response-refused", code) > before, "{what}: counted");
     }
-    assert_eq!(counters.get("equivocation", "seen"), 1);
+    until("the evidence is kept", || counters.get("equivocation", "kept") == 1).await;
+    let listed = ask(env, &at, "GET", &cluster.path("evidence"), &[], &[]).await;
+    let evidence: Vec<eigenshift_engine::evidence::Evidence> = serde_json::from_value(listed.body).unwrap();
+    let [evidence] = evidence.as_slice() else { panic!("{evidence:?}") };
+    assert!(evidence.holds());
+    // Whoever judges it runs the logic on both payloads.
+    for answer in [&evidence.first, &evidence.second] {
+        assert_eq!(logic::digest(&answer.payload), answer.digest);
+    }
 
     // A task that may come: parked, not counted.
     accepted(&send(&bad.good(task + 1, b"task")).await, false);

@@ -259,6 +259,7 @@ fn strange(curve: Curve, task: TaskIndex, answer: u8) -> Share {
         task,
         key: key("k"),
         payload: Bytes::copy_from_slice(&[answer]),
+        extension: Bytes::new(),
         digest: digest(answer),
         operator: stranger.operator_id(),
         signature: stranger.sign(digest(answer)).encode(),
