@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use eigenshift_aggregation::core::{Core, REMEMBERED};
 use eigenshift_aggregation::{Accepted, Event, Expiry, Policy, ShareError, TaskMetadata};
+use eigenshift_bls::Curve;
 
-use crate::fixture::{Cluster, digest, give, key, ms, quorums};
+use crate::fixture::{Cluster, both_curves, digest, give, key, ms, quorums};
 
 const NOW: Duration = Duration::ZERO;
 
-#[test]
-fn a_task_expires_by_time_is_remembered_as_expired_and_then_forgotten() {
-    let cluster = Cluster::equal(2);
+fn a_task_expires_by_time_is_remembered_as_expired_and_then_forgotten(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let mut core = Core::new(2);
     let metadata = TaskMetadata::new(1, 7, vec![0], vec![100], ms(100));
     core.open(metadata.with_operators(cluster.operators.clone()), ms(50)).unwrap();
@@ -27,18 +27,16 @@ fn a_task_expires_by_time_is_remembered_as_expired_and_then_forgotten() {
     assert_eq!(give(&mut core, &late, ms(160) + REMEMBERED).0, Err(ShareError::NotOpen(1)));
 }
 
-#[test]
-fn a_task_without_any_signature_ends_with_one_event() {
-    let cluster = Cluster::equal(1);
+fn a_task_without_any_signature_ends_with_one_event(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 1);
     let mut core = Core::new(1);
     let metadata = TaskMetadata::new(1, 7, vec![0], vec![100], ms(100));
     core.open(metadata.with_operators(cluster.operators.clone()), NOW).unwrap();
     assert_eq!(core.tick(ms(100)), [Event::Ended { task: 1 }]);
 }
 
-#[test]
-fn a_task_expires_with_its_block_whatever_the_time() {
-    let cluster = Cluster::equal(2);
+fn a_task_expires_with_its_block_whatever_the_time(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let mut core = Core::new(1);
     let mut task = cluster.task(1, &[100], ms(0));
     task.expiry = Expiry::AtBlock(20);
@@ -49,9 +47,8 @@ fn a_task_expires_with_its_block_whatever_the_time() {
     assert_eq!(core.at_block(20, ms(1_000_001)), [Event::Ended { task: 1 }]);
 }
 
-#[test]
-fn a_window_that_is_open_when_the_task_expires_gives_a_certificate_and_no_expiry() {
-    let cluster = Cluster::equal(3);
+fn a_window_that_is_open_when_the_task_expires_gives_a_certificate_and_no_expiry(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 3);
     let mut core = Core::new(1);
     let metadata = TaskMetadata::new(1, 7, vec![0], vec![50], ms(100)).with_window_duration(ms(500));
     core.open(metadata.with_operators(cluster.operators.clone()), NOW).unwrap();
@@ -63,9 +60,8 @@ fn a_window_that_is_open_when_the_task_expires_gives_a_certificate_and_no_expiry
     assert_eq!(cluster.signers(&quorums(&[50]), certificate), [0, 1]);
 }
 
-#[test]
-fn the_policy_says_how_many_non_signers_are_worth_waiting_for() {
-    let cluster = Cluster::equal(5);
+fn the_policy_says_how_many_non_signers_are_worth_waiting_for(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 5);
     for (non_signers, signers) in [(0, 5), (1, 4), (2, 3), (9, 3)] {
         let mut core = Core::new(1);
         let mut task = cluster.task(1, &[60], ms(0));
@@ -91,4 +87,12 @@ fn the_policy_says_how_many_non_signers_are_worth_waiting_for() {
     let (_, events) = give(&mut core, &cluster.share(1, "k", 4, 1), NOW);
     let [Event::Certified(certificate)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((certificate.digest, cluster.signers(&quorums(&[60]), certificate)), (digest(1), vec![0, 2, 4]));
+}
+
+both_curves! {
+    a_task_expires_by_time_is_remembered_as_expired_and_then_forgotten,
+    a_task_without_any_signature_ends_with_one_event,
+    a_task_expires_with_its_block_whatever_the_time,
+    a_window_that_is_open_when_the_task_expires_gives_a_certificate_and_no_expiry,
+    the_policy_says_how_many_non_signers_are_worth_waiting_for
 }

@@ -2,14 +2,13 @@
 
 use eigenshift_aggregation::core::{Admission, Core, INCORRECT_LIMIT};
 use eigenshift_aggregation::{Accepted, Error, Event, KeyStage, ShareError};
-use eigenshift_bls::DecodeError;
+use eigenshift_bls::Curve;
 use eigenshift_types::{B256, Bytes, OperatorId};
 
-use crate::fixture::{Cluster, digest, give, key, ms};
+use crate::fixture::{Cluster, both_curves, digest, give, key, malformed, ms};
 
-#[test]
-fn keys_of_a_task_are_certified_independently_and_expire_each_once() {
-    let cluster = Cluster::equal(3);
+fn keys_of_a_task_are_certified_independently_and_expire_each_once(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 3);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[60], ms(0)), ms(0)).unwrap();
     let mut events = Vec::new();
@@ -24,9 +23,8 @@ fn keys_of_a_task_are_certified_independently_and_expire_each_once() {
     assert_eq!(events[1], Event::Expired { task: 1, key: key("b") });
 }
 
-#[test]
-fn one_operator_that_makes_up_keys_takes_nobody_elses_place() {
-    let cluster = Cluster::equal(2);
+fn one_operator_that_makes_up_keys_takes_nobody_elses_place(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     for name in ["x", "y"] {
@@ -38,23 +36,14 @@ fn one_operator_that_makes_up_keys_takes_nobody_elses_place() {
     assert_eq!(give(&mut core, &cluster.share(1, "x", 0, 1), ms(0)).0, Ok(Accepted::Duplicate));
 }
 
-#[test]
-fn malformed_signatures_and_strangers_are_refused_before_any_pairing() {
-    let cluster = Cluster::equal(2);
+fn malformed_signatures_and_strangers_are_refused_before_any_pairing(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     let good = cluster.share(1, "k", 0, 1);
-    let with = |signature: Vec<u8>| eigenshift_aggregation::Share { signature: signature.into(), ..good.clone() };
-    let mut off_curve = good.signature.to_vec();
-    off_curve[63] ^= 1;
-    let cases = [
-        (with(vec![0; 64]), ShareError::Malformed(DecodeError::Identity)),
-        (with(vec![1; 63]), ShareError::Malformed(DecodeError::Length { expected: 64, found: 63 })),
-        (with(vec![0xff; 64]), ShareError::Malformed(DecodeError::NotCanonical)),
-        (with(off_curve), ShareError::Malformed(DecodeError::NotOnCurve)),
-    ];
-    for (share, expected) in cases {
-        assert_eq!(core.admit(&share).unwrap_err(), expected);
+    for (what, signature, expected) in malformed(curve, &good.signature) {
+        let share = eigenshift_aggregation::Share { signature: signature.into(), ..good.clone() };
+        assert_eq!(core.admit(&share).unwrap_err(), ShareError::Malformed(expected), "{what}");
     }
     let stranger = OperatorId(B256::repeat_byte(9));
     let share = eigenshift_aggregation::Share { operator: stranger, ..good.clone() };
@@ -62,9 +51,8 @@ fn malformed_signatures_and_strangers_are_refused_before_any_pairing() {
     assert!(matches!(core.admit(&good), Ok(Admission::Verify(_))));
 }
 
-#[test]
-fn wrong_signatures_are_looked_at_only_so_often_and_cost_others_nothing() {
-    let cluster = Cluster::equal(2);
+fn wrong_signatures_are_looked_at_only_so_often_and_cost_others_nothing(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[50], ms(0)), ms(0)).unwrap();
     let mut forged = cluster.share(1, "k", 0, 1);
@@ -76,9 +64,8 @@ fn wrong_signatures_are_looked_at_only_so_often_and_cost_others_nothing() {
     assert_eq!(give(&mut core, &cluster.share(1, "k", 1, 1), ms(0)).0, Ok(Accepted::Counted));
 }
 
-#[test]
-fn a_signature_over_a_counted_digest_that_differs_is_wrong_without_a_pairing() {
-    let cluster = Cluster::equal(2);
+fn a_signature_over_a_counted_digest_that_differs_is_wrong_without_a_pairing(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     let share = cluster.share(1, "k", 0, 1);
@@ -87,9 +74,8 @@ fn a_signature_over_a_counted_digest_that_differs_is_wrong_without_a_pairing() {
     assert_eq!(core.admit(&other).unwrap_err(), ShareError::Incorrect);
 }
 
-#[test]
-fn keys_certified_before_are_not_collected_again() {
-    let cluster = Cluster::equal(2);
+fn keys_certified_before_are_not_collected_again(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let mut core = Core::new(1);
     let mut task = cluster.task(1, &[50], ms(0));
     task.certified = vec![(key("old"), digest(1))];
@@ -102,9 +88,8 @@ fn keys_certified_before_are_not_collected_again() {
     assert!(core.close(1).is_empty());
 }
 
-#[test]
-fn a_certificate_in_the_ledger_ends_the_window_without_a_second_one() {
-    let cluster = Cluster::equal(3);
+fn a_certificate_in_the_ledger_ends_the_window_without_a_second_one(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 3);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[30], ms(100)), ms(0)).unwrap();
     give(&mut core, &cluster.share(1, "k", 0, 1), ms(0)).0.unwrap();
@@ -114,9 +99,8 @@ fn a_certificate_in_the_ledger_ends_the_window_without_a_second_one() {
     assert!(core.tick(ms(1000)).is_empty() && core.close(1).is_empty());
 }
 
-#[test]
-fn a_verdict_that_comes_after_the_task_was_reopened_counts_for_nothing() {
-    let cluster = Cluster::equal(1);
+fn a_verdict_that_comes_after_the_task_was_reopened_counts_for_nothing(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 1);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     let Ok(Admission::Verify(ticket)) = core.admit(&cluster.share(1, "k", 0, 1)) else { panic!("unverified") };
@@ -126,9 +110,8 @@ fn a_verdict_that_comes_after_the_task_was_reopened_counts_for_nothing() {
     assert!(core.progress(1).unwrap().is_empty());
 }
 
-#[test]
-fn two_verdicts_of_one_share_count_once() {
-    let cluster = Cluster::equal(2);
+fn two_verdicts_of_one_share_count_once(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     let Ok(Admission::Verify(ticket)) = core.admit(&cluster.share(1, "k", 0, 1)) else { panic!("unverified") };
@@ -137,9 +120,8 @@ fn two_verdicts_of_one_share_count_once() {
     assert_eq!(core.progress(1).unwrap()[0].signers, 1);
 }
 
-#[test]
-fn openings_are_checked_and_bounded_and_an_index_can_be_used_again() {
-    let cluster = Cluster::new(&[&[100, 0], &[100, 0]]);
+fn openings_are_checked_and_bounded_and_an_index_can_be_used_again(curve: Curve) {
+    let cluster = Cluster::on(curve, &[&[100, 0], &[100, 0]]);
     let mut core = Core::new(2);
     let numbered = |numbers: &[u8], thresholds: &[u8]| {
         let quorums = eigenshift_types::Quorums { numbers: numbers.to_vec(), thresholds: thresholds.to_vec() };
@@ -172,9 +154,8 @@ fn openings_are_checked_and_bounded_and_an_index_can_be_used_again() {
     core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
 }
 
-#[test]
-fn progress_names_the_leading_digest_and_its_share_of_each_quorum() {
-    let cluster = Cluster::new(&[&[10, 50], &[60, 25], &[30, 25]]);
+fn progress_names_the_leading_digest_and_its_share_of_each_quorum(curve: Curve) {
+    let cluster = Cluster::on(curve, &[&[10, 50], &[60, 25], &[30, 25]]);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[67, 67], ms(50)), ms(0)).unwrap();
     assert_eq!(core.progress(9), None);
@@ -186,9 +167,8 @@ fn progress_names_the_leading_digest_and_its_share_of_each_quorum() {
     assert_eq!(progress[0].stage, KeyStage::Collecting);
 }
 
-#[test]
-fn the_first_counted_payload_of_the_winner_is_in_the_certificate() {
-    let cluster = Cluster::equal(2);
+fn the_first_counted_payload_of_the_winner_is_in_the_certificate(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[100], ms(0)), ms(0)).unwrap();
     let mut first = cluster.share(1, "k", 1, 1);
@@ -196,4 +176,19 @@ fn the_first_counted_payload_of_the_winner_is_in_the_certificate() {
     give(&mut core, &first, ms(0)).0.unwrap();
     let (_, events) = give(&mut core, &cluster.share(1, "k", 0, 1), ms(0));
     assert!(matches!(&events[..], [Event::Certified(certificate)] if certificate.payload == first.payload));
+}
+
+both_curves! {
+    malformed_signatures_and_strangers_are_refused_before_any_pairing,
+    keys_of_a_task_are_certified_independently_and_expire_each_once,
+    one_operator_that_makes_up_keys_takes_nobody_elses_place,
+    wrong_signatures_are_looked_at_only_so_often_and_cost_others_nothing,
+    a_signature_over_a_counted_digest_that_differs_is_wrong_without_a_pairing,
+    keys_certified_before_are_not_collected_again,
+    a_certificate_in_the_ledger_ends_the_window_without_a_second_one,
+    a_verdict_that_comes_after_the_task_was_reopened_counts_for_nothing,
+    two_verdicts_of_one_share_count_once,
+    openings_are_checked_and_bounded_and_an_index_can_be_used_again,
+    progress_names_the_leading_digest_and_its_share_of_each_quorum,
+    the_first_counted_payload_of_the_winner_is_in_the_certificate
 }

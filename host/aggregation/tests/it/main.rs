@@ -14,6 +14,8 @@ mod endings;
 mod fixture;
 mod invariants;
 mod keys;
+mod missing;
+mod restarts;
 mod service;
 mod sets;
 mod sums;

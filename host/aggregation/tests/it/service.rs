@@ -1,5 +1,6 @@
 //! The async service: batching, cancelling, stalling, ending.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use eigenshift_aggregation::core::INCORRECT_LIMIT;
@@ -12,18 +13,12 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, join_all};
 use tokio::sync::mpsc;
 
-use crate::fixture::{Cluster, digest, key, ms, quorums};
+use crate::fixture::{CURVES, Cluster, both_curves, digest, held_pool, in_time, key, ms, quorums};
 
 fn start(options: Options, pool: Pool) -> (Handle, Events, Env) {
     let env = Env::simulated(&World::default(), 1);
     let (handle, events) = Service::start(options, &env, pool);
     (handle, events, env)
-}
-
-/// A pool whose work is done when the test says so.
-fn held_pool() -> (Pool, mpsc::Receiver<Job>) {
-    let (sender, jobs) = mpsc::channel(16);
-    (Pool::over(sender), jobs)
 }
 
 async fn certified(events: &mut Events) -> Certificate {
@@ -33,9 +28,8 @@ async fn certified(events: &mut Events) -> Certificate {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_batch_with_bad_shares_loses_no_good_one_and_names_the_bad() {
-    let cluster = Cluster::equal(24);
+async fn a_batch_with_bad_shares_loses_no_good_one_and_names_the_bad(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 24);
     let (handle, mut events, _) = start(Options::default(), Pool::inline());
     handle.open(cluster.task(1, &[80], ms(10))).unwrap();
     let bad = [3, 11, 12];
@@ -83,9 +77,8 @@ async fn shares_that_queue_up_are_verified_in_one_batch() {
     assert_eq!(cluster.signers(&quorums(&[100]), &certified(&mut events).await).len(), 6);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_lone_share_is_verified_at_once() {
-    let cluster = Cluster::equal(2);
+async fn a_lone_share_is_verified_at_once(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let (handle, _events, env) = start(Options::default(), Pool::inline());
     handle.open(cluster.task(1, &[100], ms(1000))).unwrap();
     let before = env.clock.monotonic();
@@ -94,9 +87,8 @@ async fn a_lone_share_is_verified_at_once() {
     assert_eq!(handle.progress(1).unwrap()[0].percent, [50]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_window_ends_by_the_clock() {
-    let cluster = Cluster::equal(3);
+async fn the_window_ends_by_the_clock(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 3);
     let (handle, mut events, env) = start(Options::default(), Pool::inline());
     handle.open(cluster.task(1, &[30], ms(700))).unwrap();
     let before = env.clock.monotonic();
@@ -125,16 +117,50 @@ async fn a_caller_that_goes_away_harms_nobody_and_its_share_counts() {
         }
     };
     tokio::select! {
-        answer = other => assert_eq!(answer, Ok(Accepted::Counted)),
+        answer = in_time(other) => assert_eq!(answer, Ok(Accepted::Counted)),
         () = work => panic!("the pool ended"),
     }
     assert_eq!(cluster.signers(&quorums(&[100]), &certified(&mut events).await), [0, 1]);
 }
 
+/// While its share is being decoded or verified, whichever; it sends again, and that counts if the first did not.
+async fn a_caller_that_goes_away_at_any_moment_harms_nobody(curve: Curve) {
+    let cluster = Arc::new(Cluster::equal_on(curve, 3));
+    for jobs_before in 0..3 {
+        let (pool, mut jobs) = held_pool();
+        let (handle, mut events, env) = start(Options::default(), pool);
+        handle.open(cluster.task(1, &[100], ms(0))).unwrap();
+        let mut caller = Box::pin(handle.submit(cluster.share(1, "k", 0, 1)));
+        assert!(caller.as_mut().now_or_never().is_none());
+        for _ in 0..jobs_before {
+            tokio::task::yield_now().await;
+            if let Ok(job) = jobs.try_recv() {
+                job();
+            }
+            if caller.as_mut().now_or_never().is_some() {
+                break;
+            }
+        }
+        drop(caller);
+        drop(env.spawn(async move {
+            while let Some(job) = jobs.recv().await {
+                job();
+            }
+        }));
+        for operator in [1, 2] {
+            let answer = in_time(handle.submit(cluster.share(1, "k", operator, 1))).await;
+            assert_eq!(answer, Ok(Accepted::Counted));
+        }
+        let again = in_time(handle.submit(cluster.share(1, "k", 0, 1))).await;
+        assert!(matches!(again, Ok(Accepted::Counted | Accepted::Duplicate)), "{again:?}");
+        let certificate = in_time(certified(&mut events)).await;
+        assert_eq!(cluster.signers(&quorums(&[100]), &certificate), [0, 1, 2]);
+    }
+}
+
 /// D3: elsewhere a late signature for a finished task stopped the whole service.
-#[tokio::test(start_paused = true)]
-async fn late_shares_and_a_stalled_reader_of_events_hold_up_nobody() {
-    let cluster = Cluster::equal(2);
+async fn late_shares_and_a_stalled_reader_of_events_hold_up_nobody(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let (handle, mut events, _) = start(Options::default(), Pool::inline());
     for task in 0..50 {
         handle.open(cluster.task(task, &[100], ms(0))).unwrap();
@@ -151,9 +177,8 @@ async fn late_shares_and_a_stalled_reader_of_events_hold_up_nobody() {
     assert!(events.next().now_or_never().is_none());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_verdict_after_the_task_was_closed_counts_for_nothing() {
-    let cluster = Cluster::equal(1);
+async fn a_verdict_after_the_task_was_closed_counts_for_nothing(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 1);
     let (pool, mut jobs) = held_pool();
     let (handle, mut events, env) = start(Options::default(), pool);
     handle.open(cluster.task(1, &[100], ms(0))).unwrap();
@@ -166,9 +191,8 @@ async fn a_verdict_after_the_task_was_closed_counts_for_nothing() {
     assert!(events.next().now_or_never().is_none());
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_same_share_twice_at_once_counts_once_and_both_are_answered() {
-    let cluster = Cluster::equal(2);
+async fn the_same_share_twice_at_once_counts_once_and_both_are_answered(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let (handle, _events, _) = start(Options::default(), Pool::inline());
     handle.open(cluster.task(1, &[100], ms(0))).unwrap();
     let answers = join_all((0..3).map(|_| handle.submit(cluster.share(1, "k", 0, 1)))).await;
@@ -178,9 +202,8 @@ async fn the_same_share_twice_at_once_counts_once_and_both_are_answered() {
     assert_eq!(answers, [Err(ShareError::Incorrect); 2]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn beyond_the_queue_callers_are_told_to_come_again() {
-    let cluster = Cluster::equal(4);
+async fn beyond_the_queue_callers_are_told_to_come_again(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 4);
     let options = Options { max_waiting: 2, ..Options::default() };
     let (handle, _events, _) = start(options, Pool::inline());
     handle.open(cluster.task(1, &[100], ms(0))).unwrap();
@@ -191,18 +214,16 @@ async fn beyond_the_queue_callers_are_told_to_come_again() {
     assert_eq!(handle.waiting(), 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn one_operator_has_one_share_per_key_in_the_queue() {
-    let cluster = Cluster::equal(2);
+async fn one_operator_has_one_share_per_key_in_the_queue(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let (handle, _events, _) = start(Options::default(), Pool::inline());
     handle.open(cluster.task(1, &[100], ms(0))).unwrap();
     let shares = [1, 2].map(|answer| handle.submit(cluster.share(1, "k", 0, answer)));
     assert_eq!(join_all(shares).await, [Ok(Accepted::Counted), Err(ShareError::Busy)]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn work_that_the_pool_drops_is_answered() {
-    let cluster = Cluster::equal(1);
+async fn work_that_the_pool_drops_is_answered(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 1);
     let (pool, jobs) = held_pool();
     drop(jobs);
     let (handle, _events, _) = start(Options::default(), pool);
@@ -221,9 +242,8 @@ async fn the_service_ends_with_its_last_handle() {
     assert_eq!(events.next().await, None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_key_certified_elsewhere_is_not_certified_here() {
-    let cluster = Cluster::equal(3);
+async fn a_key_certified_elsewhere_is_not_certified_here(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 3);
     let (handle, mut events, env) = start(Options::default(), Pool::inline());
     handle.open(cluster.task(1, &[30], ms(100))).unwrap();
     assert!(handle.is_open(1));
@@ -236,39 +256,40 @@ async fn a_key_certified_elsewhere_is_not_certified_here() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_tasks_at_once_on_real_threads_are_all_certified() {
-    let cluster = std::sync::Arc::new(Cluster::equal(8));
-    let env = Env::real();
-    let pool = env.threads.pool("bls", 2, 64).unwrap();
-    let (handle, mut events) = Service::start(Options { max_batch: 16, ..Options::default() }, &env, pool);
-    for task in 0..12 {
-        handle.open(cluster.task(task, &[100], ms(0))).unwrap();
+    for curve in CURVES {
+        let cluster = Arc::new(Cluster::equal_on(curve, 8));
+        let env = Env::real();
+        let pool = env.threads.pool("bls", 2, 64).unwrap();
+        let (handle, mut events) = Service::start(Options { max_batch: 16, ..Options::default() }, &env, pool);
+        for task in 0..12 {
+            handle.open(cluster.task(task, &[100], ms(0))).unwrap();
+        }
+        let mut callers = Vec::new();
+        for operator in 0..8 {
+            let (handle, cluster) = (handle.clone(), Arc::clone(&cluster));
+            callers.push(env.spawn(async move {
+                for task in 0..12 {
+                    let answer = handle.submit(cluster.share(task, "k", operator, 1)).await;
+                    assert_eq!(answer, Ok(Accepted::Counted));
+                }
+            }));
+        }
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        let mut tasks = Vec::new();
+        for _ in 0..12 {
+            let certificate = certified(&mut events).await;
+            assert_eq!(cluster.signers(&quorums(&[100]), &certificate).len(), 8);
+            tasks.push(certificate.task);
+        }
+        tasks.sort_unstable();
+        assert_eq!(tasks, (0..12).collect::<Vec<_>>());
     }
-    let mut callers = Vec::new();
-    for operator in 0..8 {
-        let (handle, cluster) = (handle.clone(), std::sync::Arc::clone(&cluster));
-        callers.push(env.spawn(async move {
-            for task in 0..12 {
-                let answer = handle.submit(cluster.share(task, "k", operator, 1)).await;
-                assert_eq!(answer, Ok(Accepted::Counted));
-            }
-        }));
-    }
-    for caller in callers {
-        caller.await.unwrap();
-    }
-    let mut tasks = Vec::new();
-    for _ in 0..12 {
-        let certificate = certified(&mut events).await;
-        assert_eq!(cluster.signers(&quorums(&[100]), &certificate).len(), 8);
-        tasks.push(certificate.task);
-    }
-    tasks.sort_unstable();
-    assert_eq!(tasks, (0..12).collect::<Vec<_>>());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_task_ends_by_the_clock_or_with_its_block() {
-    let cluster = Cluster::equal(2);
+async fn a_task_ends_by_the_clock_or_with_its_block(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 2);
     let (handle, mut events, _) = start(Options::default(), Pool::inline());
     for (task, expiry) in [(1, Expiry::After(ms(30))), (2, Expiry::AtBlock(9))] {
         let mut opened = cluster.task(task, &[100], ms(0));
@@ -395,4 +416,20 @@ async fn a_flood_of_bad_signatures_from_one_member_costs_a_few_verifications_and
         // At most INCORRECT_LIMIT of each task were looked at, decoded and verified on the pool, and three good ones.
         assert!(verified <= 2 * (3 * INCORRECT_LIMIT + 3), "{verified} jobs over {curve}");
     }
+}
+
+both_curves! {
+    ;
+    a_batch_with_bad_shares_loses_no_good_one_and_names_the_bad,
+    a_lone_share_is_verified_at_once,
+    the_window_ends_by_the_clock,
+    a_caller_that_goes_away_at_any_moment_harms_nobody,
+    late_shares_and_a_stalled_reader_of_events_hold_up_nobody,
+    a_verdict_after_the_task_was_closed_counts_for_nothing,
+    the_same_share_twice_at_once_counts_once_and_both_are_answered,
+    beyond_the_queue_callers_are_told_to_come_again,
+    one_operator_has_one_share_per_key_in_the_queue,
+    work_that_the_pool_drops_is_answered,
+    a_key_certified_elsewhere_is_not_certified_here,
+    a_task_ends_by_the_clock_or_with_its_block
 }

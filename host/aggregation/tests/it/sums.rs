@@ -5,9 +5,10 @@ use std::time::Duration;
 use eigenshift_aggregation::core::{Admission, Core, Ticket, Verdict};
 use eigenshift_aggregation::{Accepted, Event, Share, ShareError};
 use eigenshift_bls::any::{verify, verify_sum};
-use eigenshift_bls::{Curve, Signature};
+use eigenshift_bls::{Curve, SecretKey};
+use eigenshift_types::U256;
 
-use crate::fixture::{Cluster, digest, give, ms, quorums};
+use crate::fixture::{Cluster, both_curves, digest, give, ms, quorums};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -18,17 +19,16 @@ fn ticket(core: &Core, share: &Share) -> Ticket {
     }
 }
 
-/// Shares of two operators that are wrong alone and right together.
+/// Shares of two operators that are wrong alone and right together: what one signs with a secret that is too large by
+/// one, the other does with one that is too small.
 fn cancelling(cluster: &Cluster, first: usize, second: usize) -> [Share; 2] {
     let mut shares = [first, second].map(|operator| cluster.share(1, "k", operator, 1));
-    let points = shares.each_ref().map(|share| Signature::decode(Curve::Bn254, &share.signature).unwrap());
-    let sum = Signature::weighted_sum(Curve::Bn254, points.map(|point| (point, 1)));
-    // One sends the generator's double, so to say: any other point; the other what is missing to the sum.
-    let (Signature::Bn254(sum), Signature::Bn254(other)) = (sum, cluster.secrets[first].sign(digest(77))) else {
-        panic!("another curve")
-    };
-    shares[0].signature = Signature::Bn254(other).encode();
-    shares[1].signature = Signature::Bn254(sum + -other).encode();
+    for (share, (operator, up)) in shares.iter_mut().zip([(first, true), (second, false)]) {
+        let own = U256::from_be_bytes(*cluster.secrets[operator].to_bytes());
+        let other = if up { own + U256::ONE } else { own - U256::ONE };
+        let other = SecretKey::from_bytes(cluster.operators.curve(), &other.to_be_bytes()).unwrap();
+        share.signature = other.sign(digest(1)).encode();
+    }
     shares
 }
 
@@ -36,9 +36,8 @@ fn valid_alone(ticket: &Ticket) -> bool {
     verify(&ticket.public_key, ticket.digest, &ticket.signature)
 }
 
-#[test]
-fn a_sum_counts_whole_and_gives_a_certificate_that_holds_even_if_its_parts_are_wrong_alone() {
-    let cluster = Cluster::equal(4);
+fn a_sum_counts_whole_and_gives_a_certificate_that_holds_even_if_its_parts_are_wrong_alone(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 4);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[75], ms(0)), NOW).unwrap();
     let [first, second] = cancelling(&cluster, 0, 1);
@@ -53,9 +52,8 @@ fn a_sum_counts_whole_and_gives_a_certificate_that_holds_even_if_its_parts_are_w
     assert_eq!(cluster.signers(&quorums(&[75]), certificate), [0, 1, 2]);
 }
 
-#[test]
-fn a_sum_of_which_one_part_counts_no_more_is_not_counted_at_all() {
-    let cluster = Cluster::equal(4);
+fn a_sum_of_which_one_part_counts_no_more_is_not_counted_at_all(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 4);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[50], ms(0)), NOW).unwrap();
     let tickets = cancelling(&cluster, 0, 1).map(|share| ticket(&core, &share));
@@ -71,10 +69,9 @@ fn a_sum_of_which_one_part_counts_no_more_is_not_counted_at_all() {
     assert_eq!(cluster.signers(&quorums(&[50]), certificate), [2, 3]);
 }
 
-#[test]
-fn shares_of_two_sums_or_twice_the_same_operator_are_not_one_sum() {
+fn shares_of_two_sums_or_twice_the_same_operator_are_not_one_sum(curve: Curve) {
     // Operator 0 is in both quorums, operator 1 in one: their signatures are added with different weights.
-    let cluster = Cluster::new(&[&[100, 100], &[100, 0], &[100, 100]]);
+    let cluster = Cluster::on(curve, &[&[100, 100], &[100, 0], &[100, 100]]);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[100, 100], ms(0)), NOW).unwrap();
     let shares = [0, 1, 2].map(|operator| ticket(&core, &cluster.share(1, "k", operator, 1)));
@@ -90,9 +87,8 @@ fn shares_of_two_sums_or_twice_the_same_operator_are_not_one_sum() {
     assert_eq!(cluster.signers(&quorums(&[100, 100]), certificate), [0, 1, 2]);
 }
 
-#[test]
-fn a_summed_share_is_evidence_only_after_it_was_verified_alone() {
-    let cluster = Cluster::equal(4);
+fn a_summed_share_is_evidence_only_after_it_was_verified_alone(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 4);
     for honest in [true, false] {
         let mut core = Core::new(1);
         core.open(cluster.task(1, &[100], ms(0)), NOW).unwrap();
@@ -119,9 +115,8 @@ fn a_summed_share_is_evidence_only_after_it_was_verified_alone() {
     }
 }
 
-#[test]
-fn a_sum_that_comes_when_the_key_is_certified_or_the_task_gone_is_answered() {
-    let cluster = Cluster::equal(4);
+fn a_sum_that_comes_when_the_key_is_certified_or_the_task_gone_is_answered(curve: Curve) {
+    let cluster = Cluster::equal_on(curve, 4);
     let mut core = Core::new(1);
     core.open(cluster.task(1, &[50], ms(0)), NOW).unwrap();
     let tickets = [0, 1].map(|operator| ticket(&core, &cluster.share(1, "k", operator, 1)));
@@ -133,4 +128,12 @@ fn a_sum_that_comes_when_the_key_is_certified_or_the_task_gone_is_answered() {
     core.close(1);
     assert_eq!(core.count_sum(&tickets, NOW).0, Some(vec![Err(ShareError::NotOpen(1)); 2]));
     assert_eq!(core.count_sum(&[], NOW).0, Some(vec![]));
+}
+
+both_curves! {
+    a_sum_counts_whole_and_gives_a_certificate_that_holds_even_if_its_parts_are_wrong_alone,
+    a_sum_of_which_one_part_counts_no_more_is_not_counted_at_all,
+    shares_of_two_sums_or_twice_the_same_operator_are_not_one_sum,
+    a_summed_share_is_evidence_only_after_it_was_verified_alone,
+    a_sum_that_comes_when_the_key_is_certified_or_the_task_gone_is_answered
 }

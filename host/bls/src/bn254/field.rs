@@ -51,8 +51,35 @@ pub(super) fn coordinates<const N: usize>(bytes: &[u8]) -> Result<[[u8; LEN]; N]
     chunks.try_into().map_err(|_| wrong)
 }
 
-/// The two bits that arkworks keeps free in the last byte of a compressed point.
+/// The two bits that arkworks keeps free in the last byte of a point, compressed or not.
 pub(super) mod flags {
+    use crate::DecodeError;
+
+    /// Takes the flags out of the last byte.
+    pub(in crate::bn254) fn take(bytes: &mut [u8]) -> u8 {
+        let Some(last) = bytes.last_mut() else { return 0 };
+        let flags = *last & ALL;
+        *last &= !ALL;
+        flags
+    }
+
+    /// Puts flags into the last byte, where they are zero.
+    pub(in crate::bn254) fn put(bytes: &mut [u8], flags: u8) {
+        if let Some(last) = bytes.last_mut() {
+            *last |= flags;
+        }
+    }
+
+    /// Whether y is the larger root, of a point that is not the identity, all of whose coordinates are zero.
+    pub(in crate::bn254) fn larger_y(flags: u8, zeros: bool) -> Result<bool, DecodeError> {
+        match flags {
+            ALL => Err(DecodeError::NotCanonical),
+            IDENTITY if zeros => Err(DecodeError::Identity),
+            IDENTITY => Err(DecodeError::NotCanonical),
+            _ => Ok(flags == LARGER_Y),
+        }
+    }
+
     /// The point is the identity.
     pub(in crate::bn254) const IDENTITY: u8 = 0x40;
     /// y is the larger of the two roots.

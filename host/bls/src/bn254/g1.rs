@@ -54,13 +54,8 @@ impl G1 {
     /// arkworks' compressed form: x little-endian, the two top bits of the last byte saying which y, or the identity.
     #[must_use]
     pub fn encode_compressed(&self) -> [u8; Self::COMPRESSED_LEN] {
-        let (mut bytes, flag) = match self.0.xy() {
-            Some((x, y)) => (field::to_le(x), if y <= -y { 0 } else { flags::LARGER_Y }),
-            None => ([0; field::LEN], flags::IDENTITY),
-        };
-        if let Some(last) = bytes.last_mut() {
-            *last |= flag;
-        }
+        let mut bytes = self.0.xy().map_or([0; field::LEN], |(x, _)| field::to_le(x));
+        flags::put(&mut bytes, self.flags());
         bytes
     }
 
@@ -70,15 +65,44 @@ impl G1 {
     /// [`DecodeError`] says which check failed; the identity is refused.
     pub fn decode_compressed(bytes: &[u8]) -> Result<Self, DecodeError> {
         let [mut x] = field::coordinates(bytes)?;
-        let flag = x.last().map_or(0, |last| last & flags::ALL);
-        if let Some(last) = x.last_mut() {
-            *last &= !flags::ALL;
+        let flags = flags::take(&mut x);
+        let larger_y = flags::larger_y(flags, x == [0; field::LEN])?;
+        points::from_x(field::from_le(x)?, larger_y).map(Self)
+    }
+
+    /// arkworks' uncompressed form, which eigensdk-rs writes: x, y, 32 bytes little-endian each, the two top bits of the
+    /// last byte as in the compressed form.
+    #[must_use]
+    pub fn encode_arkworks(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        if let Some((x, y)) = self.0.xy() {
+            let (first, second) = bytes.split_at_mut(field::LEN);
+            first.copy_from_slice(&field::to_le(x));
+            second.copy_from_slice(&field::to_le(y));
         }
-        match flag {
-            flags::ALL => Err(DecodeError::NotCanonical),
-            flags::IDENTITY if x == [0; field::LEN] => Err(DecodeError::Identity),
-            flags::IDENTITY => Err(DecodeError::NotCanonical),
-            _ => points::from_x(field::from_le(x)?, flag == flags::LARGER_Y).map(Self),
+        flags::put(&mut bytes, self.flags());
+        bytes
+    }
+
+    /// One operator's key or signature in arkworks' uncompressed form. Stricter than arkworks, which does not hold the
+    /// bits against y: they would be a second encoding.
+    ///
+    /// # Errors
+    /// [`DecodeError`] says which check failed; the identity is refused.
+    pub fn decode_arkworks(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let [x, mut y] = field::coordinates(bytes)?;
+        let flags = flags::take(&mut y);
+        flags::larger_y(flags, (x, y) == ([0; field::LEN], [0; field::LEN]))?;
+        let point = points::checked(field::from_le(x)?, field::from_le(y)?).map(Self)?;
+        if point.flags() == flags { Ok(point) } else { Err(DecodeError::NotCanonical) }
+    }
+
+    /// What arkworks says of a point in two bits.
+    fn flags(&self) -> u8 {
+        match self.0.xy() {
+            Some((_, y)) if y <= -y => 0,
+            Some(_) => flags::LARGER_Y,
+            None => flags::IDENTITY,
         }
     }
 
@@ -95,11 +119,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn compressed_form_is_that_of_arkworks() {
+    fn both_forms_are_those_of_arkworks() {
         for point in (0..8).map(|n| G1::generator().mul_small(n)).flat_map(|point| [point, -point]) {
-            let mut expected = Vec::new();
-            point.0.serialize_compressed(&mut expected).unwrap();
-            assert_eq!(point.encode_compressed().to_vec(), expected);
+            let (mut compressed, mut uncompressed) = (Vec::new(), Vec::new());
+            point.0.serialize_compressed(&mut compressed).unwrap();
+            point.0.serialize_uncompressed(&mut uncompressed).unwrap();
+            assert_eq!(point.encode_compressed().to_vec(), compressed);
+            assert_eq!(point.encode_arkworks().to_vec(), uncompressed);
+            let decoded = if point.is_identity() { Err(DecodeError::Identity) } else { Ok(point) };
+            assert_eq!(G1::decode_compressed(&compressed), decoded);
+            assert_eq!(G1::decode_arkworks(&uncompressed), decoded);
         }
     }
 }

@@ -82,18 +82,12 @@ impl G2 {
     #[must_use]
     pub fn encode_compressed(&self) -> [u8; Self::COMPRESSED_LEN] {
         let mut bytes = [0; Self::COMPRESSED_LEN];
-        let flag = match self.0.xy() {
-            Some((x, y)) => {
-                for (chunk, part) in bytes.chunks_exact_mut(field::LEN).zip([x.c0, x.c1]) {
-                    chunk.copy_from_slice(&field::to_le(part));
-                }
-                if y <= -y { 0 } else { flags::LARGER_Y }
+        if let Some((x, _)) = self.0.xy() {
+            for (chunk, part) in bytes.chunks_exact_mut(field::LEN).zip([x.c0, x.c1]) {
+                chunk.copy_from_slice(&field::to_le(part));
             }
-            None => flags::IDENTITY,
-        };
-        if let Some(last) = bytes.last_mut() {
-            *last |= flag;
         }
+        flags::put(&mut bytes, self.flags());
         bytes
     }
 
@@ -103,18 +97,46 @@ impl G2 {
     /// [`DecodeError`] says which check failed; the identity is refused.
     pub fn decode_compressed(bytes: &[u8]) -> Result<Self, DecodeError> {
         let [real, mut imaginary] = field::coordinates(bytes)?;
-        let flag = imaginary.last().map_or(0, |last| last & flags::ALL);
-        if let Some(last) = imaginary.last_mut() {
-            *last &= !flags::ALL;
-        }
-        match flag {
-            flags::ALL => Err(DecodeError::NotCanonical),
-            flags::IDENTITY if (real, imaginary) == ([0; 32], [0; 32]) => Err(DecodeError::Identity),
-            flags::IDENTITY => Err(DecodeError::NotCanonical),
-            _ => {
-                let x = Fq2::new(field::from_le(real)?, field::from_le(imaginary)?);
-                points::from_x(x, flag == flags::LARGER_Y).map(Self)
+        let flags = flags::take(&mut imaginary);
+        let larger_y = flags::larger_y(flags, [real, imaginary] == [[0; field::LEN]; 2])?;
+        points::from_x(Fq2::new(field::from_le(real)?, field::from_le(imaginary)?), larger_y).map(Self)
+    }
+
+    /// arkworks' uncompressed form, which eigensdk-rs writes: x real, x imaginary, y real, y imaginary, 32 bytes
+    /// little-endian each, the two top bits of the last byte as in the compressed form.
+    #[must_use]
+    pub fn encode_arkworks(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        if let Some((x, y)) = self.0.xy() {
+            for (chunk, part) in bytes.chunks_exact_mut(field::LEN).zip([x.c0, x.c1, y.c0, y.c1]) {
+                chunk.copy_from_slice(&field::to_le(part));
             }
+        }
+        flags::put(&mut bytes, self.flags());
+        bytes
+    }
+
+    /// One operator's key in arkworks' uncompressed form. Stricter than arkworks, which does not hold the bits against y:
+    /// they would be a second encoding.
+    ///
+    /// # Errors
+    /// [`DecodeError`] says which check failed; the identity is refused.
+    pub fn decode_arkworks(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let [x_real, x_imaginary, y_real, mut y_imaginary] = field::coordinates(bytes)?;
+        let flags = flags::take(&mut y_imaginary);
+        flags::larger_y(flags, [x_real, x_imaginary, y_real, y_imaginary] == [[0; field::LEN]; 4])?;
+        let x = Fq2::new(field::from_le(x_real)?, field::from_le(x_imaginary)?);
+        let y = Fq2::new(field::from_le(y_real)?, field::from_le(y_imaginary)?);
+        let point = points::checked(x, y).map(Self)?;
+        if point.flags() == flags { Ok(point) } else { Err(DecodeError::NotCanonical) }
+    }
+
+    /// What arkworks says of a point in two bits.
+    fn flags(&self) -> u8 {
+        match self.0.xy() {
+            Some((_, y)) if y <= -y => 0,
+            Some(_) => flags::LARGER_Y,
+            None => flags::IDENTITY,
         }
     }
 
@@ -131,11 +153,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn compressed_form_is_that_of_arkworks() {
+    fn both_forms_are_those_of_arkworks() {
         for point in (0..8).map(|n| G2::generator().mul_small(n)).flat_map(|point| [point, -point]) {
-            let mut expected = Vec::new();
-            point.0.serialize_compressed(&mut expected).unwrap();
-            assert_eq!(point.encode_compressed().to_vec(), expected);
+            let (mut compressed, mut uncompressed) = (Vec::new(), Vec::new());
+            point.0.serialize_compressed(&mut compressed).unwrap();
+            point.0.serialize_uncompressed(&mut uncompressed).unwrap();
+            assert_eq!(point.encode_compressed().to_vec(), compressed);
+            assert_eq!(point.encode_arkworks().to_vec(), uncompressed);
+            let decoded = if point.is_identity() { Err(DecodeError::Identity) } else { Ok(point) };
+            assert_eq!(G2::decode_compressed(&compressed), decoded);
+            assert_eq!(G2::decode_arkworks(&uncompressed), decoded);
         }
     }
 
@@ -153,5 +180,6 @@ mod tests {
         assert_eq!(G2::decode_or_identity(&outside.encode()), Err(DecodeError::NotInSubgroup));
         assert_eq!(G2::decode_real_first(&outside.encode_real_first()), Err(DecodeError::NotInSubgroup));
         assert_eq!(G2::decode_compressed(&outside.encode_compressed()), Err(DecodeError::NotInSubgroup));
+        assert_eq!(G2::decode_arkworks(&outside.encode_arkworks()), Err(DecodeError::NotInSubgroup));
     }
 }

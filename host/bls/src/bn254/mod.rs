@@ -17,6 +17,7 @@ mod g2;
 mod hash;
 mod pairing;
 mod points;
+pub mod registration;
 mod secret;
 mod verify;
 
@@ -25,6 +26,7 @@ use eigenshift_types::B256;
 pub use g1::G1;
 pub use g2::G2;
 pub use hash::{hash_to_g1, operator_id};
+pub use registration::Coordinator;
 pub use secret::SecretKey;
 pub use verify::{PreparedKey, all_match, matches, verify, verify_each, verify_same, verify_sum};
 

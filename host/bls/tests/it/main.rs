@@ -9,9 +9,13 @@
 
 mod batch;
 mod bls12381;
+mod encodings;
+mod key_files;
 mod keystores;
 mod laws;
+mod middleware;
 mod points;
+mod registration;
 mod secret;
 mod vectors;
 
