@@ -66,7 +66,7 @@ pub(super) fn register_calldata(proof: &Signature, key: &PublicKey) -> Bytes {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-    use alloy_primitives::{Address, B256, aliases::U96};
+    use alloy_primitives::{Address, aliases::U96, keccak256};
     use eigenshift_bls::bls12381::{SecretKey, operator_id};
 
     use super::*;
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(state.operators[0].g2.len(), 0);
         assert_eq!(state.apks[0][..], key().encode());
         assert_eq!(state.apks[1][..], PublicKey::identity().encode());
-        assert_eq!(alloy_primitives::keccak256(&state.operators[0].g1), state.operators[0].id);
+        assert_eq!(keccak256(&state.operators[0].g1), state.operators[0].id);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A chain to test on: embedded, or a real anvil.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use eigenshift_chain::{
     TransactionRequest, Wallet,
 };
 use eigenshift_env::Env;
+use eigenshift_types::BlockRef;
 use serde_json::json;
 
 sol! {
@@ -27,6 +30,8 @@ sol! {
 pub const PRICE_FEED: &str = include_str!("../../../../examples/price-oracle/contracts/out/PriceFeed.json");
 pub const OPERATOR_REGISTRY: &str =
     include_str!("../../../../examples/price-oracle/contracts/out/OperatorRegistry.json");
+pub const OPERATOR_REGISTRY_12381: &str =
+    include_str!("../../../../examples/price-oracle/contracts/out/OperatorRegistry12381.json");
 
 /// Longer than anything takes on a busy machine; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -76,13 +81,18 @@ pub fn quick() -> EthereumOptions {
 
 impl World {
     pub async fn embedded(blocks: Blocks) -> Self {
+        Self::embedded_with(blocks, []).await
+    }
+
+    /// With more accounts that have funds.
+    pub async fn embedded_with(blocks: Blocks, accounts: impl IntoIterator<Item = Address>) -> Self {
         let env = Env::real();
         let (owner, other) = (wallet(1), wallet(2));
         let block_interval = match blocks {
             Blocks::ByThemselves => Duration::from_millis(20),
             Blocks::OnDemand => Duration::from_secs(3600),
         };
-        let funded = vec![owner.address(), other.address()];
+        let funded = [owner.address(), other.address()].into_iter().chain(accounts).collect();
         let options = EmbeddedOptions { block_interval, funded, ..EmbeddedOptions::default() };
         let chain = EmbeddedChain::start(options, &env).unwrap();
         Self { kind: Kind::Embedded(chain), env, owner, other }
@@ -153,6 +163,38 @@ impl World {
         };
         let (receipt, ()) = tokio::join!(waiting, mining);
         receipt.unwrap()
+    }
+
+    /// Sends all of these, mines until all are in blocks, and gives the receipts: none may fail.
+    pub async fn batch(&self, requests: Vec<(&Wallet, TransactionRequest)>) -> Vec<Receipt> {
+        let mut nonces = HashMap::new();
+        let mut sent = Vec::new();
+        for (wallet, request) in &requests {
+            let nonce = match nonces.entry(wallet.address()) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(self.chain().transaction_count(wallet.address()).await.unwrap()),
+            };
+            let transaction = self.chain().prepare(wallet, request, *nonce, 0).await.unwrap();
+            self.chain().send(&transaction).await.unwrap();
+            *nonce += 1;
+            sent.push(transaction.hash);
+        }
+        let mut receipts = Vec::new();
+        for hash in sent {
+            let receipt = loop {
+                match self.chain().receipt(hash).await.unwrap() {
+                    Some(receipt) => break receipt,
+                    None => self.mine().await,
+                }
+            };
+            assert!(receipt.success);
+            receipts.push(receipt);
+        }
+        receipts
+    }
+
+    pub async fn head(&self) -> BlockRef {
+        self.chain().head().await.unwrap().block
     }
 
     /// Writes a price and gives the receipt.
