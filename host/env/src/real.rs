@@ -75,6 +75,20 @@ impl Threads for OsThreads {
         std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
     }
 
+    fn cpu_time(&self) -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::try_from(time).unwrap_or_default()
+    }
+
+    fn spawn_background(&self, name: &str, body: Job) -> io::Result<()> {
+        let lower = move || {
+            // Of the calling thread only, on Linux. Without it the work is done all the same.
+            let _ = rustix::process::setpriority_process(None, 19);
+            body();
+        };
+        self.spawn(name, Box::new(lower))
+    }
+
     fn pool(&self, name: &str, threads: usize, queue: usize) -> io::Result<Pool> {
         let (sender, receiver) = mpsc::channel::<Job>(queue.max(1));
         let receiver = Arc::new(Mutex::new(receiver));

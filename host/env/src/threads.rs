@@ -1,6 +1,7 @@
 //! Threads for work that would block the runtime: curve arithmetic, compiling, fsync, guests.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,6 +15,20 @@ pub trait Threads: Send + Sync {
     /// # Errors
     /// The operating system has no thread to give.
     fn spawn(&self, name: &str, body: Job) -> io::Result<()>;
+
+    /// As [`Threads::spawn`], for work that may wait for everything else: with the lowest priority, where there are
+    /// priorities.
+    ///
+    /// # Errors
+    /// The operating system has no thread to give.
+    fn spawn_background(&self, name: &str, body: Job) -> io::Result<()> {
+        self.spawn(name, body)
+    }
+
+    /// Processor time that the calling thread has used; zero where that is not measured.
+    fn cpu_time(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Makes a pool of `threads` threads with room for `queue` waiting jobs.
     ///

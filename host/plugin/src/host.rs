@@ -4,13 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use eigenshift_env::{Env, Pool};
 use eigenshift_types::B256;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
@@ -20,9 +20,10 @@ use crate::error::LoadError;
 use crate::manifest::{Import, Manifest};
 use crate::plugin::{Origin, Plugin};
 use crate::sandbox::call::{Code, Shared, Totals, text};
+use crate::sandbox::executor::Executor;
+use crate::sandbox::gate::{Gate, TenantId};
 use crate::sandbox::imports::CallState;
 use crate::sandbox::settings;
-use crate::sandbox::workers::{Workers, start_ticker};
 use crate::track::v0_1::{self, Exports};
 
 /// How many loads may wait for a compile thread.
@@ -135,7 +136,12 @@ struct Inner {
     cache: Option<Arc<Cache>>,
     compilers: Pool,
     components: Mutex<HashMap<B256, InFlight>>,
+    tenants: AtomicU64,
 }
+
+/// Whose calls share: one AVS. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tenant(TenantId);
 
 /// Loads bundles into sandboxes of one engine. Cheap to clone; its threads end when the last clone and the last plugin
 /// are gone.
@@ -197,19 +203,26 @@ impl Host {
                     .map_err(|source| HostError::Cache { directory: directory.clone(), source })?,
             )),
         };
-        start_ticker(env, &engine).map_err(HostError::Threads)?;
-        let workers = Workers::start(env, options.guest_threads).map_err(HostError::Threads)?;
+        let executor = Executor::start(env, &engine, options.guest_threads).map_err(HostError::Threads)?;
         let compilers =
             env.threads.pool("compile", options.compile_threads, COMPILE_QUEUE).map_err(HostError::Threads)?;
         let shared = Arc::new(Shared {
             env: env.clone(),
             engine,
-            workers,
-            slots: Arc::new(Semaphore::new(options.call_slots as usize)),
+            executor,
+            gate: Gate::new(options.call_slots as usize, options.slots_per_plugin as usize),
             slot_wait: options.slot_wait,
             deadline: options.call_deadline,
         });
-        Ok(Self(Arc::new(Inner { shared, options, linker, cache, compilers, components: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            shared,
+            options,
+            linker,
+            cache,
+            compilers,
+            components: Mutex::default(),
+            tenants: AtomicU64::new(0),
+        })))
     }
 
     /// Loads a bundle: checks the manifest against the operator's limits, the component's form, imports, exports and
@@ -220,6 +233,20 @@ impl Host {
     /// # Errors
     /// [`LoadError`] names what is wrong. Nothing of a bundle that is not loaded stays in memory.
     pub async fn load(&self, bundle: Bundle, grants: &Grants) -> Result<Plugin, LoadError> {
+        self.load_for(&self.tenant(), bundle, grants).await
+    }
+
+    /// A new tenant: its plugins share places and time with each other, and with other tenants in turn.
+    #[must_use]
+    pub fn tenant(&self) -> Tenant {
+        Tenant(TenantId(self.0.tenants.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// As [`Host::load`], for a tenant that may have other plugins: the versions of one AVS's.
+    ///
+    /// # Errors
+    /// As [`Host::load`].
+    pub async fn load_for(&self, tenant: &Tenant, bundle: Bundle, grants: &Grants) -> Result<Plugin, LoadError> {
         let manifest = Manifest::parse(bundle.manifest())?;
         self.check_limits(&manifest)?;
         let len = bundle.component().len();
@@ -236,7 +263,7 @@ impl Host {
             name: manifest.name.as_str().into(),
             limits: manifest.limits,
             pre,
-            slots: Arc::new(Semaphore::new(self.0.options.slots_per_plugin as usize)),
+            tenant: tenant.0,
             totals: Arc::new(Totals::default()),
         };
         let descriptor = exports.describe(&code).await?;

@@ -33,6 +33,8 @@ pub mod bundle;
 mod cache;
 pub mod chain;
 pub mod error;
+#[doc(hidden)]
+pub mod floor;
 pub mod host;
 pub mod manifest;
 pub mod plugin;
@@ -43,7 +45,7 @@ pub mod values;
 pub use bundle::Bundle;
 pub use chain::{ChainReadError, ChainReader};
 pub use error::{CallError, LoadError, ProcessError};
-pub use host::{Grants, Host, HostError, HostOptions};
+pub use host::{Grants, Host, HostError, HostOptions, Tenant};
 pub use manifest::{Import, Limits, Manifest, ManifestError};
 pub use plugin::{Counters, Origin, Plugin};
 pub use values::{

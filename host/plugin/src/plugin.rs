@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, Service};
 use wasmtime::component::Component;
@@ -44,6 +45,8 @@ pub struct Counters {
     pub log_lines: u64,
     /// Log lines dropped: over the cap of a call, or in a callback that may not log.
     pub log_lines_dropped: u64,
+    /// Processor time of the guest threads, instances made and dropped included.
+    pub cpu: Duration,
 }
 
 struct Inner {
@@ -122,6 +125,7 @@ impl Plugin {
             chain_reads: read(&totals.chain_reads),
             log_lines: read(&totals.log_lines),
             log_lines_dropped: read(&totals.log_lines_dropped),
+            cpu: Duration::from_nanos(read(&totals.cpu)),
         }
     }
 

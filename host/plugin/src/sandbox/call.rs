@@ -1,21 +1,23 @@
 //! One call, from slot to result.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use eigenshift_env::Env;
 use eigenshift_types::{AvsId, TaskIndex};
 use futures::future::{BoxFuture, Either, select};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
+use super::executor::{Executor, Outcome, TICK};
+use super::gate::{Gate, Place, TenantId};
 use super::imports::{CallState, ChainAccess, Log};
 use super::limiter::Limiter;
 use super::settings::HOSTCALL_FUEL;
 use super::text::{MAX_TEXT, clean};
-use super::workers::{TICK, Workers};
 use crate::error::CallError;
 use crate::manifest::Limits;
 
@@ -23,9 +25,9 @@ use crate::manifest::Limits;
 pub(crate) struct Shared {
     pub env: Env,
     pub engine: Engine,
-    pub workers: Workers,
-    /// As many permits as the pool has places. Fair: first come, first served.
-    pub slots: Arc<Semaphore>,
+    pub executor: Executor,
+    /// As many places as the pool has.
+    pub gate: Arc<Gate>,
     pub slot_wait: Duration,
     pub deadline: Duration,
 }
@@ -39,6 +41,8 @@ pub(crate) struct Totals {
     pub chain_reads: AtomicU64,
     pub log_lines: AtomicU64,
     pub log_lines_dropped: AtomicU64,
+    /// Nanoseconds of processor time.
+    pub cpu: Arc<AtomicU64>,
 }
 
 /// Compiled and linked code with its limits: what a call needs.
@@ -47,8 +51,8 @@ pub(crate) struct Code {
     pub name: Arc<str>,
     pub limits: Limits,
     pub pre: InstancePre<CallState>,
-    /// This plugin's share of the host's slots, so that it cannot hold all of them.
-    pub slots: Arc<Semaphore>,
+    /// With whom its calls share places and time.
+    pub tenant: TenantId,
     pub totals: Arc<Totals>,
 }
 
@@ -61,13 +65,13 @@ pub(crate) struct Context {
     pub chain: Option<ChainAccess>,
 }
 
-async fn acquire(env: &Env, slots: &Arc<Semaphore>, wait: Duration) -> Result<OwnedSemaphorePermit, CallError> {
-    if let Ok(permit) = Arc::clone(slots).try_acquire_owned() {
-        return Ok(permit);
-    }
-    let place = std::pin::pin!(Arc::clone(slots).acquire_owned());
-    match select(place, env.clock.sleep(wait)).await {
-        Either::Left((permit, _)) => permit.map_err(|_| CallError::Internal("the host is shutting down".to_owned())),
+async fn enter(shared: &Shared, tenant: TenantId) -> Result<Place, CallError> {
+    let promise = match shared.gate.enter(tenant) {
+        Ok(place) => return Ok(place),
+        Err(promise) => promise,
+    };
+    match select(promise, shared.env.clock.sleep(shared.slot_wait)).await {
+        Either::Left((place, _)) => place.map_err(|_| CallError::Internal("the host is shutting down".to_owned())),
         Either::Right(_) => Err(CallError::Busy),
     }
 }
@@ -106,9 +110,7 @@ impl Code {
         F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>> + Send + 'static,
     {
         let shared = &self.shared;
-        // Its own share first: a plugin that waits for itself holds no slot of the host meanwhile.
-        let own = acquire(&shared.env, &self.slots, shared.slot_wait).await?;
-        let slot = acquire(&shared.env, &shared.slots, shared.slot_wait).await?;
+        let place = enter(shared, self.tenant).await?;
         let Context { export, avs, task, log, chain } = context;
         let state = CallState {
             limiter: Limiter::new(usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX)),
@@ -120,22 +122,36 @@ impl Code {
         let run = run(self.pre.clone(), state, self.limits.fuel, shared.deadline, body);
         let deadline = shared.deadline;
         self.totals.calls.fetch_add(1, Ordering::Relaxed);
-        let result = shared
-            .workers
-            .run(async move {
-                // The slot is given back after the store is gone, or the pool could be full.
-                let _permits = (own, slot);
-                // On time-out the store is dropped where it is suspended.
-                tokio::time::timeout(deadline, run).await.unwrap_or(Err(CallError::Deadline))
-            })
-            .await
-            .unwrap_or_else(|lost| Err(CallError::Internal(lost.to_string())));
+        let work = async move {
+            // Given back after the store is gone, or the pool could be full.
+            let _place = place;
+            run.await
+        };
+        // On time-out the store is dropped where it is suspended.
+        let end = shared.env.clock.monotonic().saturating_add(deadline);
+        let result = match shared.executor.run(self.tenant, end, &self.totals.cpu, work).await {
+            Ok(Outcome::Done(result)) => result,
+            Ok(Outcome::Late) => Err(CallError::Deadline),
+            Err(lost) => Err(CallError::Internal(lost.to_string())),
+        };
         if let Err(error) = &result {
             self.totals.failed.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(plugin = &*self.name, export, task, code = error.code(), "call failed: {error}");
         }
         result
     }
+}
+
+/// Lets the others have the thread: ready at the second look.
+fn once() -> impl Future<Output = ()> + Send {
+    let mut yielded = false;
+    poll_fn(move |context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
 }
 
 async fn run<R, F>(
@@ -155,15 +171,15 @@ where
     store.limiter(|state| &mut state.limiter);
     store.set_fuel(fuel).map_err(internal)?;
     store.set_hostcall_fuel(HOSTCALL_FUEL);
-    store.set_epoch_deadline(1);
-    // The time-out around this drops the call; these ticks end it even if that never got to run.
+    // Two: the first tick may come at once.
+    store.set_epoch_deadline(2);
+    // The executor drops the call when its time is up; these ticks end it even if that never got to run.
     let mut ticks = deadline.as_millis() / TICK.as_millis() + 2;
     store.epoch_deadline_callback(move |_| {
         ticks = ticks.saturating_sub(1);
         Ok(match ticks {
             0 => UpdateDeadline::Interrupt,
-            // Tokio's own yield: wasmtime's does not always hand control back under tokio.
-            _ => UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())),
+            _ => UpdateDeadline::YieldCustom(2, Box::pin(once())),
         })
     });
     let result = match pre.instantiate_async(&mut store).await {

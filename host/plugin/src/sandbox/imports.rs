@@ -163,6 +163,17 @@ fn address(bytes: &[u8]) -> Result<Address, Refusal> {
 }
 
 impl CallState {
+    /// A state in which nothing is granted and nothing is limited.
+    pub(crate) fn bare(plugin: Arc<str>) -> Self {
+        Self {
+            limiter: Limiter::new(usize::MAX),
+            log: Log { plugin, export: "", avs: None, task: None, open: false, lines: 0 },
+            chain: None,
+            chain_reads: 0,
+            totals: Arc::default(),
+        }
+    }
+
     pub(crate) fn emit(&mut self, level: Level, message: &str) {
         self.log.emit(level, message, &self.totals);
     }

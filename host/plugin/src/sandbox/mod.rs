@@ -3,13 +3,15 @@
 //! - `settings`: the engine.
 //! - `limiter`: memory and tables of a call, summed.
 //! - `imports`: what a guest may do to the outside during one call.
-//! - `workers`: the threads that guests run on, and the epoch ticker.
+//! - `gate`: the places for calls, given to tenants in turn.
+//! - `executor`: the threads that guests run on, and the epoch ticker.
 //! - `call`: one call from slot to result.
 //! - `text`: what a guest says, made fit for people.
 
 pub(crate) mod call;
+pub(crate) mod executor;
+pub(crate) mod gate;
 pub(crate) mod imports;
 pub(crate) mod limiter;
 pub(crate) mod settings;
 pub(crate) mod text;
-pub(crate) mod workers;

@@ -13,12 +13,14 @@ use std::sync::Arc;
 
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, Service};
 use futures::FutureExt;
+use wasmtime::Store;
+use wasmtime::component::InstancePre;
 
 use super::bounds::{self, MAX_FILTERS, MAX_PAYLOAD, MAX_URL, at_most, bad, bytes, key, text, word};
 use crate::chain::ChainReader;
 use crate::error::{CallError, LoadError, ProcessError};
 use crate::sandbox::call::{Code, Context, text as engine_text};
-use crate::sandbox::imports::ChainAccess;
+use crate::sandbox::imports::{CallState, ChainAccess};
 use crate::values::{
     AggregateKey, Candidate, Decision, Descriptor, EventFilter, PeerResponse, Plan, Signable, SubmissionCertificate,
     Task, Trigger,
@@ -133,6 +135,20 @@ impl Exports {
             version: text(&described.version),
             schema: text(&described.schema),
         })
+    }
+
+    /// As the call that follows, with nothing of the host around it; see [`crate::floor`].
+    pub(crate) async fn bare_on_task_request(
+        &self,
+        pre: &InstancePre<CallState>,
+        store: &mut Store<CallState>,
+        task: &Task,
+    ) -> wasmtime::Result<usize> {
+        let argument = from_task(task);
+        let instance = pre.instantiate_async(&mut *store).await?;
+        let guest = self.lifecycle.load(&mut *store, &instance)?;
+        let answers = guest.call_on_task_request(&mut *store, &argument).await?;
+        Ok(answers.map_or(0, |answers| answers.iter().map(Vec::len).sum()))
     }
 
     pub(crate) async fn on_task_request(

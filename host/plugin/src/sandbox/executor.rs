@@ -1,0 +1,406 @@
+//! The threads that guests run on, and the epoch ticker that makes them share.
+//!
+//! Guests never run on the caller's runtime: one that computes for long would hold its I/O up. A call begins on one of
+//! the fast threads, where a usual one ends within its first quantum. One that does not goes on with the slow threads,
+//! which have the lowest priority of the machine. In both, tenants take turns.
+
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use eigenshift_env::{self as env, Env};
+use futures::future::BoxFuture;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{Notify, oneshot};
+use wasmtime::Engine;
+
+use super::gate::TenantId;
+
+/// How often the epoch is raised; a quantum is one to two of these.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
+
+/// Ticks that the ticker goes on for when no call runs: calls that come one after the other need not wake it.
+const LINGER: u32 = 100;
+
+/// The thread is gone, or the work panicked.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("a guest thread ended or panicked")]
+pub(crate) struct WorkerLost;
+
+/// What became of a call.
+pub(crate) enum Outcome<T> {
+    /// It ended.
+    Done(T),
+    /// Its time was up; it is gone.
+    Late,
+}
+
+thread_local! {
+    /// Processor time of this thread that is accounted for.
+    static ACCOUNTED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Ready work of one kind of threads, by tenant.
+#[derive(Default)]
+struct Lane {
+    turns: VecDeque<TenantId>,
+    ready: BTreeMap<TenantId, VecDeque<Arc<Job>>>,
+}
+
+impl Lane {
+    fn push(&mut self, job: Arc<Job>) {
+        let tenant = job.tenant;
+        let own = self.ready.entry(tenant).or_default();
+        if own.is_empty() {
+            self.turns.push_back(tenant);
+        }
+        own.push_back(job);
+    }
+
+    fn pop(&mut self) -> Option<Arc<Job>> {
+        let tenant = self.turns.pop_front()?;
+        let own = self.ready.get_mut(&tenant)?;
+        let job = own.pop_front();
+        if own.is_empty() {
+            self.ready.remove(&tenant);
+        } else {
+            self.turns.push_back(tenant);
+        }
+        job
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speed {
+    Fast,
+    Slow,
+}
+
+struct Threads {
+    lane: Mutex<Lane>,
+    work: Condvar,
+}
+
+struct Shared {
+    fast: Threads,
+    slow: Threads,
+    stopping: AtomicBool,
+    /// Calls that have not ended.
+    active: AtomicUsize,
+    /// Whether the ticker sleeps until a call comes.
+    asleep: AtomicBool,
+    wake: Notify,
+    threads: Arc<dyn env::Threads>,
+    /// Ends of the calls that outlasted their first quantum, soonest first.
+    ends: Mutex<BinaryHeap<Reverse<End>>>,
+}
+
+/// When a call's time is up.
+struct End(Duration, Weak<Job>);
+
+impl PartialEq for End {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for End {}
+
+impl PartialOrd for End {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for End {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+/// Whether a job's future is still wanted.
+trait Wanted: Send + Sync {
+    /// Whether the caller still waits.
+    fn is_wanted(&self) -> bool;
+    /// Tells the caller that the time was up.
+    fn late(&self);
+}
+
+struct Answer<T>(Mutex<Option<oneshot::Sender<Outcome<T>>>>);
+
+impl<T: Send> Wanted for Answer<T> {
+    fn is_wanted(&self) -> bool {
+        self.0.lock().as_ref().is_some_and(|answer| !answer.is_closed())
+    }
+
+    fn late(&self) {
+        if let Some(answer) = self.0.lock().take() {
+            // Whoever asked may have gone in this moment.
+            let _ = answer.send(Outcome::Late);
+        }
+    }
+}
+
+struct Job {
+    shared: Arc<Shared>,
+    tenant: TenantId,
+    end: Duration,
+    /// Nanoseconds of processor time that the tenant's calls have used.
+    cpu: Arc<AtomicU64>,
+    future: Mutex<Option<BoxFuture<'static, ()>>>,
+    answer: Arc<dyn Wanted>,
+    /// In a lane or about to be polled: one wake-up is enough.
+    queued: AtomicBool,
+    late: AtomicBool,
+    speed: Mutex<Speed>,
+}
+
+impl Wake for Job {
+    fn wake(self: Arc<Self>) {
+        if self.shared.stopping.load(Ordering::Acquire) {
+            // Nobody will run it. If it runs at this moment, its thread sees that when it yields.
+            if let Some(mut place) = self.future.try_lock() {
+                *place = None;
+            }
+        } else if !self.queued.swap(true, Ordering::AcqRel) {
+            let shared = Arc::clone(&self.shared);
+            let speed = *self.speed.lock();
+            shared.threads(speed).push(self);
+        }
+    }
+}
+
+impl Job {
+    /// Runs until the guest yields, waits or ends.
+    fn run(self: &Arc<Self>) {
+        self.queued.store(false, Ordering::Release);
+        let mut place = self.future.lock();
+        let Some(future) = place.as_mut() else { return };
+        let over = self.late.load(Ordering::Acquire);
+        if over || !self.answer.is_wanted() {
+            *place = None;
+            self.shared.active.fetch_sub(1, Ordering::Relaxed);
+            if over {
+                self.answer.late();
+            }
+            return;
+        }
+        let waker = Waker::from(Arc::clone(self));
+        let first = {
+            let mut speed = self.speed.lock();
+            std::mem::replace(&mut *speed, Speed::Slow) == Speed::Fast
+        };
+        // A host function that panics ends its call, not the thread; the caller is told by the dropped answer.
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
+        match polled {
+            Ok(Poll::Pending) if !self.shared.stopping.load(Ordering::Acquire) => {
+                self.shared.account(&self.cpu);
+                if first {
+                    self.shared.ends.lock().push(Reverse(End(self.end, Arc::downgrade(self))));
+                }
+            }
+            Ok(_) | Err(_) => {
+                *place = None;
+                self.shared.active.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Threads {
+    fn new() -> Self {
+        Self { lane: Mutex::default(), work: Condvar::new() }
+    }
+
+    fn push(&self, job: Arc<Job>) {
+        self.lane.lock().push(job);
+        self.work.notify_one();
+    }
+
+    /// Works until the executor stops.
+    fn serve(&self, stopping: &AtomicBool) {
+        loop {
+            let job = {
+                let mut lane = self.lane.lock();
+                loop {
+                    if stopping.load(Ordering::Acquire) {
+                        return;
+                    }
+                    match lane.pop() {
+                        Some(job) => break job,
+                        None => self.work.wait(&mut lane),
+                    }
+                }
+            };
+            job.run();
+        }
+    }
+}
+
+impl Shared {
+    fn threads(&self, speed: Speed) -> &Threads {
+        match speed {
+            Speed::Fast => &self.fast,
+            Speed::Slow => &self.slow,
+        }
+    }
+
+    /// Adds what this thread has used since it last did so. The hand-over of an answer counts for the next call.
+    fn account(&self, cpu: &AtomicU64) {
+        let now = self.threads.cpu_time();
+        let used = now.saturating_sub(ACCOUNTED.replace(now));
+        cpu.fetch_add(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Ends the calls whose time is up.
+    fn end_late(&self, now: Duration) {
+        let mut late = Vec::new();
+        {
+            let mut ends = self.ends.lock();
+            while ends.peek().is_some_and(|Reverse(End(end, _))| *end <= now) {
+                late.extend(ends.pop().and_then(|Reverse(End(_, job))| job.upgrade()));
+            }
+        }
+        for job in late {
+            job.late.store(true, Ordering::Release);
+            job.wake();
+        }
+    }
+}
+
+/// A fixed number of threads of each kind; they end when this is dropped.
+///
+/// The lanes need no bound of their own: places for calls are taken before work comes here.
+pub(crate) struct Executor(Arc<Shared>);
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        self.0.stopping.store(true, Ordering::Release);
+        for threads in [&self.0.fast, &self.0.slow] {
+            // Under the lock, so that no thread is between looking and waiting. What is left is dropped with its caller
+            // told so.
+            let left = std::mem::take(&mut *threads.lane.lock());
+            threads.work.notify_all();
+            for job in left.ready.into_values().flatten() {
+                job.future.lock().take();
+            }
+        }
+        self.0.wake.notify_one();
+    }
+}
+
+impl Executor {
+    /// Starts `count` threads of each kind, and the ticker of an engine.
+    pub(crate) fn start(env: &Env, engine: &Engine, count: usize) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            fast: Threads::new(),
+            slow: Threads::new(),
+            stopping: AtomicBool::new(false),
+            active: AtomicUsize::new(0),
+            asleep: AtomicBool::new(false),
+            wake: Notify::new(),
+            threads: Arc::clone(&env.threads),
+            ends: Mutex::default(),
+        });
+        let executor = Self(Arc::clone(&shared));
+        for number in 0..count.max(1) {
+            let fast = Arc::clone(&shared);
+            env.threads.spawn(&format!("guest-{number}"), Box::new(move || fast.fast.serve(&fast.stopping)))?;
+            let slow = Arc::clone(&shared);
+            let body = Box::new(move || slow.slow.serve(&slow.stopping));
+            env.threads.spawn_background(&format!("guest-slow-{number}"), body)?;
+        }
+        start_ticker(env, engine, shared)?;
+        Ok(executor)
+    }
+
+    /// Does a tenant's work, which ends by itself or when the clock says `end`. It is dropped when the caller goes away.
+    /// `cpu` counts what it uses, in nanoseconds.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        tenant: TenantId,
+        end: Duration,
+        cpu: &Arc<AtomicU64>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<Outcome<T>, WorkerLost> {
+        let (reply, result) = oneshot::channel();
+        let answer = Arc::new(Answer(Mutex::new(Some(reply))));
+        let told = Arc::clone(&answer);
+        let (shared, used) = (Arc::clone(&self.0), Arc::clone(cpu));
+        let future = Box::pin(async move {
+            let done = work.await;
+            // Before the answer: whoever has it sees what it cost.
+            shared.account(&used);
+            if let Some(answer) = told.0.lock().take() {
+                // Whoever asked may have gone in this moment.
+                let _ = answer.send(Outcome::Done(done));
+            }
+        });
+        self.0.active.fetch_add(1, Ordering::Relaxed);
+        if self.0.asleep.swap(false, Ordering::AcqRel) {
+            self.0.wake.notify_one();
+        }
+        let job = Arc::new(Job {
+            shared: Arc::clone(&self.0),
+            tenant,
+            end,
+            cpu: Arc::clone(cpu),
+            future: Mutex::new(Some(future)),
+            answer,
+            queued: AtomicBool::new(true),
+            late: AtomicBool::new(false),
+            speed: Mutex::new(Speed::Fast),
+        });
+        self.0.fast.push(Arc::clone(&job));
+        let mut abandon = Abandon(Some(job));
+        let outcome = result.await.map_err(|_| WorkerLost);
+        abandon.0 = None;
+        outcome
+    }
+}
+
+/// Wakes a job whose caller went away, so that it is dropped though nothing else would wake it.
+struct Abandon(Option<Arc<Job>>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        if let Some(job) = self.0.take() {
+            job.wake();
+        }
+    }
+}
+
+/// Raises the engine's epoch every [`TICK`] while calls run, until the executor is gone.
+fn start_ticker(env: &Env, engine: &Engine, shared: Arc<Shared>) -> io::Result<()> {
+    // A thread of its own: were it a guest thread, a guest that computes would stop the clock that interrupts it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let (engine, clock) = (engine.weak(), Arc::clone(&env.clock));
+    let body = move || {
+        runtime.block_on(async move {
+            let mut idle = 0;
+            while !shared.stopping.load(Ordering::Acquire) {
+                if idle >= LINGER {
+                    shared.asleep.store(true, Ordering::Release);
+                    // A call that came before the line above wakes nobody.
+                    if shared.active.load(Ordering::Acquire) == 0 {
+                        shared.wake.notified().await;
+                    }
+                    shared.asleep.store(false, Ordering::Release);
+                    idle = 0;
+                }
+                clock.sleep(TICK).await;
+                let Some(engine) = engine.upgrade() else { return };
+                engine.increment_epoch();
+                shared.end_late(clock.monotonic());
+                idle = if shared.active.load(Ordering::Acquire) == 0 { idle + 1 } else { 0 };
+            }
+        });
+    };
+    env.threads.spawn("guest-epoch", Box::new(body))
+}
