@@ -16,7 +16,9 @@ use wasmtime::component::{Component, Linker};
 
 use crate::bundle::{Bundle, sha256};
 use crate::cache::Cache;
+use crate::capability;
 use crate::error::LoadError;
+use crate::inspect::inspect;
 use crate::manifest::{Import, Manifest};
 use crate::plugin::{Origin, Plugin};
 use crate::sandbox::call::{Code, Shared, Totals, text};
@@ -159,25 +161,6 @@ fn check(options: &HostOptions) -> Result<(), HostError> {
     bound(memory.contains(&options.max_memory_bytes), "max_memory_bytes", "64 KiB to 1 GiB")
 }
 
-/// The header of a WebAssembly binary: magic, version, layer.
-const MAGIC: &[u8] = b"\0asm";
-const CORE_MODULE: [u8; 4] = [1, 0, 0, 0];
-const COMPONENT_LAYER: [u8; 2] = [1, 0];
-
-fn check_header(bytes: &[u8]) -> Result<(), LoadError> {
-    if Engine::detect_precompiled(bytes).is_some() {
-        return Err(LoadError::Precompiled);
-    }
-    let Some((version, _)) = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk::<4>()) else {
-        return Err(LoadError::NotWasm);
-    };
-    match version {
-        &CORE_MODULE => Err(LoadError::CoreModule),
-        [_, _, layer @ ..] if *layer == COMPONENT_LAYER => Ok(()),
-        _ => Err(LoadError::NotWasm),
-    }
-}
-
 impl Host {
     /// Starts the engine and its threads. Blocks for the cache directory's key file.
     ///
@@ -212,8 +195,8 @@ impl Host {
         Ok(Self(Arc::new(Inner { shared, options, linker, cache, compilers, components: Mutex::default() })))
     }
 
-    /// Loads a bundle: checks the manifest against the operator's limits, the component's form, imports, exports and
-    /// types, compiles it or takes the compiled code from the cache, and calls `describe`.
+    /// Loads a bundle: checks the manifest against the operator's limits, how complex the component is and what it imports,
+    /// compiles it or takes the compiled code from the cache, checks exports and types, and calls `describe`.
     ///
     /// Loads of one component at the same time compile it once.
     ///
@@ -226,15 +209,17 @@ impl Host {
         if len > self.0.options.max_component_bytes {
             return Err(LoadError::TooLarge { len, max: self.0.options.max_component_bytes });
         }
-        check_header(bundle.component())?;
+        let bytes = bundle.component().clone();
+        let report = self.on_compiler(move || inspect(&bytes)).await?;
+        capability::check(&report, &manifest, grants)?;
         let (component, origin) = self.component(&bundle).await?;
-        v0_1::check_imports(&component, &manifest, &grants.imports)?;
         let pre = self.0.linker.instantiate_pre(&component).map_err(|error| LoadError::WrongTypes(text(&error)))?;
         let exports = Exports::find(&pre)?;
         let code = Code {
             shared: Arc::clone(&self.0.shared),
             name: manifest.name.as_str().into(),
             limits: manifest.limits,
+            imports: manifest.imports.clone(),
             pre,
             slots: Arc::new(Semaphore::new(self.0.options.slots_per_plugin as usize)),
             totals: Arc::new(Totals::default()),
@@ -257,6 +242,15 @@ impl Host {
         Ok(())
     }
 
+    /// What would keep an async thread busy.
+    async fn on_compiler<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+    ) -> Result<T, LoadError> {
+        let done = self.0.compilers.run(work).await;
+        done.unwrap_or_else(|closed| Err(LoadError::Internal(closed.to_string())))
+    }
+
     async fn component(&self, bundle: &Bundle) -> Result<(Arc<Component>, Origin), LoadError> {
         let bytes = bundle.component().clone();
         let digest = sha256(&bytes);
@@ -266,16 +260,12 @@ impl Host {
             return Ok((component, Origin::Memory));
         }
         let (engine, cache) = (self.0.shared.engine.clone(), self.0.cache.clone());
-        let compiled = self.0.compilers.run(move || obtain(&engine, cache.as_deref(), digest, &bytes)).await;
-        let outcome = match compiled {
-            Ok(Ok((component, origin))) => {
-                let component = Arc::new(component);
-                *known = Arc::downgrade(&component);
-                Ok((component, origin))
-            }
-            Ok(Err(error)) => Err(error),
-            Err(closed) => Err(LoadError::Internal(closed.to_string())),
-        };
+        let compiled = self.on_compiler(move || obtain(&engine, cache.as_deref(), digest, &bytes)).await;
+        let outcome = compiled.map(|(component, origin)| {
+            let component = Arc::new(component);
+            *known = Arc::downgrade(&component);
+            (component, origin)
+        });
         drop(known);
         drop(in_flight);
         // What nobody uses and nobody waits for.

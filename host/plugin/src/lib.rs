@@ -6,6 +6,8 @@
 //! # Layout
 //! - [`manifest`], [`bundle`]: what a team ships: a component and its `avs.toml`.
 //! - [`host`]: [`Host`] checks, compiles and loads bundles.
+//! - [`inspect`]: what a component is made of, counted and bounded before anything of it is compiled.
+//! - [`capability`]: what a plugin may reach outside its sandbox, and on whose word.
 //! - [`plugin`]: [`Plugin`] is a loaded bundle; each of its methods is one call into a fresh instance.
 //! - [`values`]: what goes in and comes out, as the host's own types.
 //! - [`chain`]: the chain reads that a plugin is given; the node implements [`ChainReader`].
@@ -31,9 +33,11 @@
 
 pub mod bundle;
 mod cache;
+pub mod capability;
 pub mod chain;
 pub mod error;
 pub mod host;
+pub mod inspect;
 pub mod manifest;
 pub mod plugin;
 mod sandbox;

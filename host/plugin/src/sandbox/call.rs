@@ -1,5 +1,6 @@
 //! One call, from slot to result.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::settings::HOSTCALL_FUEL;
 use super::text::{MAX_TEXT, clean};
 use super::workers::{TICK, Workers};
 use crate::error::CallError;
-use crate::manifest::Limits;
+use crate::manifest::{Import, Limits};
 
 /// What every plugin of a host shares.
 pub(crate) struct Shared {
@@ -46,6 +47,8 @@ pub(crate) struct Code {
     pub shared: Arc<Shared>,
     pub name: Arc<str>,
     pub limits: Limits,
+    /// What the manifest lists; a bundle is loaded only when the operator grants all of it.
+    pub imports: BTreeSet<Import>,
     pub pre: InstancePre<CallState>,
     /// This plugin's share of the host's slots, so that it cannot hold all of them.
     pub slots: Arc<Semaphore>,
@@ -110,10 +113,11 @@ impl Code {
         let own = acquire(&shared.env, &self.slots, shared.slot_wait).await?;
         let slot = acquire(&shared.env, &shared.slots, shared.slot_wait).await?;
         let Context { export, avs, task, log, chain } = context;
+        let listed = |import| self.imports.contains(&import);
         let state = CallState {
             limiter: Limiter::new(usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX)),
-            log: Log { plugin: Arc::clone(&self.name), export, avs, task, open: log, lines: 0 },
-            chain,
+            log: Log { plugin: Arc::clone(&self.name), export, avs, task, open: log && listed(Import::Log), lines: 0 },
+            chain: chain.filter(|_| listed(Import::Chain)),
             chain_reads: 0,
             totals: Arc::clone(&self.totals),
         };

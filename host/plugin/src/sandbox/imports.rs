@@ -110,7 +110,7 @@ pub(crate) struct Log {
     pub export: &'static str,
     pub avs: Option<AvsId>,
     pub task: Option<TaskIndex>,
-    /// Whether lines are written at all: not in callbacks that may import nothing.
+    /// Whether lines are written at all: not in callbacks that may import nothing, nor when the manifest does not list it.
     pub open: bool,
     pub lines: u32,
 }
@@ -146,7 +146,7 @@ impl Log {
 pub(crate) struct CallState {
     pub limiter: Limiter,
     pub log: Log,
-    /// None where PROTOCOL §10 gives the callback no chain, or the import is not granted.
+    /// None where PROTOCOL §10 gives the callback no chain, or the manifest does not list it.
     pub chain: Option<ChainAccess>,
     pub chain_reads: u32,
     /// Counted at once, so that a call that is cut off counts too.

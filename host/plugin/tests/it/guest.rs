@@ -213,7 +213,7 @@ pub fn wit_text() -> String {
     format!("package eigenshift:avs@0.1.0;\n{text}")
 }
 
-fn leb(mut value: usize) -> Vec<u8> {
+pub fn leb(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let byte = u8::try_from(value & 0x7f).unwrap();

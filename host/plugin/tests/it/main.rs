@@ -13,6 +13,7 @@ mod calls;
 mod chain;
 mod fixtures;
 mod guest;
+mod inspect;
 mod isolation;
 mod limits;
 mod load;

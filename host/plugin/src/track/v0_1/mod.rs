@@ -27,7 +27,7 @@ use convert::{
     decision, directory_error, filter, from_block, from_candidate, from_certificate, from_service, from_task,
     from_trigger, plan, signables, source_error, submission_error, task_error,
 };
-pub(crate) use link::{Exports, add_to_linker, check_imports};
+pub(crate) use link::{Exports, Found, add_to_linker, import};
 
 mod bindings {
     #![allow(missing_docs, unsafe_code, unused_qualifications, clippy::all, clippy::indexing_slicing)]
