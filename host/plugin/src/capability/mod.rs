@@ -6,6 +6,8 @@
 //! access-denied error. What the manifest lists and the operator does not grant is refused at load: such a bundle would fail
 //! at its first task.
 
+pub mod egress;
+
 use std::fmt;
 
 use crate::error::LoadError;

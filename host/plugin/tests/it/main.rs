@@ -11,6 +11,7 @@
 mod cache;
 mod calls;
 mod chain;
+mod egress;
 mod fixtures;
 mod guest;
 mod inspect;
