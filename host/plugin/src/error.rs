@@ -11,6 +11,9 @@ pub enum LoadError {
     /// The manifest is not one.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The manifest relies on something that this host reads but does not carry out.
+    #[error("avs.toml has `{0}`, which this version of the host does not carry out; leave it out, or use a later host")]
+    NotYet(&'static str),
     /// The component is larger than this host takes.
     #[error("the component has {len} bytes, this host takes {max}; strip it, or raise the host's limit")]
     TooLarge {
@@ -102,7 +105,8 @@ impl LoadError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Manifest(_) => "manifest-invalid",
+            Self::Manifest(error) => error.code(),
+            Self::NotYet(_) => "manifest-not-yet",
             Self::TooLarge { .. } => "component-too-large",
             Self::NotWasm => "component-not-wasm",
             Self::CoreModule => "component-core-module",

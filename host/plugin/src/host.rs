@@ -204,6 +204,9 @@ impl Host {
     /// [`LoadError`] names what is wrong. Nothing of a bundle that is not loaded stays in memory.
     pub async fn load(&self, bundle: Bundle, grants: &Grants) -> Result<Plugin, LoadError> {
         let manifest = Manifest::parse(bundle.manifest())?;
+        if let Some(what) = manifest.not_yet() {
+            return Err(LoadError::NotYet(what));
+        }
         self.check_limits(&manifest)?;
         let len = bundle.component().len();
         if len > self.0.options.max_component_bytes {

@@ -62,7 +62,7 @@ async fn a_manifest_that_asks_for_more_than_the_operator_gives_is_refused() {
     let error = host.load(guest.bundle(), &Grants::all()).await.unwrap_err();
     assert_eq!(error, LoadError::LimitNotGranted { limit: "memory-bytes", wanted: 1 << 21, granted: 1 << 20 });
     let error = host.load(Bundle::new(Guest::default().component(), "name = 1"), &Grants::all()).await.unwrap_err();
-    assert_eq!(error.code(), "manifest-invalid");
+    assert_eq!(error.code(), "manifest-value");
 }
 
 fn calls_the_chain() -> Guest {
@@ -83,6 +83,23 @@ async fn what_the_manifest_lists_and_the_operator_withholds_is_refused_by_name()
         assert_eq!(error, LoadError::ImportNotGranted { import: Import::Chain });
         assert_eq!(error.code(), "import-not-granted");
         assert!(error.to_string().contains("`chain`"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_but_not_carried_out_is_refused_and_never_ignored() {
+    let mut guest = Guest::default();
+    for (top, below, what) in [
+        ("imports = [\"http\"]", "", "imports: http"),
+        ("imports = [\"keyvalue\"]", "", "imports: keyvalue"),
+        ("imports = [\"secrets\"]\nsecrets = [\"key\"]", "", "imports: secrets"),
+        ("", "[[trigger]]\ntype = \"timer\"\nname = \"a\"\nevery = \"1s\"", "trigger"),
+        ("", "[runtime]\nreuse-calls = 5", "runtime.reuse-calls"),
+    ] {
+        guest.manifest = manifest(top, below);
+        let error = load(&guest).await.unwrap_err();
+        assert_eq!(error, LoadError::NotYet(what));
+        assert_eq!(error.code(), "manifest-not-yet");
     }
 }
 
