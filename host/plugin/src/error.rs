@@ -86,6 +86,14 @@ pub enum LoadError {
         /// What.
         import: Import,
     },
+    /// What the operator sets of the bundle's configuration is not what its manifest declares.
+    #[error("the configuration value `{key}` {fix}")]
+    Config {
+        /// The key.
+        key: String,
+        /// What is wrong and what to do.
+        fix: &'static str,
+    },
     /// An import or export has other types than its track.
     #[error("types differ from the WIT package: {0}")]
     WrongTypes(String),
@@ -118,6 +126,7 @@ impl LoadError {
             Self::OtherTrack { .. } => "other-track",
             Self::UnknownImport { .. } => "import-unknown",
             Self::ImportNotGranted { .. } => "import-not-granted",
+            Self::Config { .. } => "config-invalid",
             Self::WrongTypes(_) => "types-differ",
             Self::Compile(_) => "compile-failed",
             Self::Describe(_) => "describe-failed",

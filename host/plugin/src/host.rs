@@ -1,6 +1,6 @@
 //! Checks, compiles and loads bundles.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use wasmtime::component::{Component, Linker};
 use crate::bundle::{Bundle, sha256};
 use crate::cache::Cache;
 use crate::capability;
+use crate::capability::config::Config;
 use crate::error::LoadError;
 use crate::inspect::inspect;
 use crate::manifest::{Import, Manifest};
@@ -25,7 +26,7 @@ use crate::sandbox::call::{Code, Shared, Totals, text};
 use crate::sandbox::imports::CallState;
 use crate::sandbox::settings;
 use crate::sandbox::workers::{Workers, start_ticker};
-use crate::track::v0_1::{self, Exports};
+use crate::track::v0_1::Exports;
 
 /// How many loads may wait for a compile thread.
 const COMPILE_QUEUE: usize = 32;
@@ -73,15 +74,17 @@ impl Default for HostOptions {
     }
 }
 
-/// What the operator lets a bundle import.
+/// What the operator lets a bundle import, and how it sets it up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     /// The imports.
     pub imports: BTreeSet<Import>,
+    /// What the operator sets of the configuration that the bundle declares.
+    pub config: BTreeMap<String, String>,
 }
 
 impl Grants {
-    /// Every import there is.
+    /// Every import there is; nothing set.
     #[must_use]
     pub fn all() -> Self {
         Import::ALL.into_iter().collect()
@@ -96,7 +99,7 @@ impl Grants {
 
 impl FromIterator<Import> for Grants {
     fn from_iter<I: IntoIterator<Item = Import>>(imports: I) -> Self {
-        Self { imports: imports.into_iter().collect() }
+        Self { imports: imports.into_iter().collect(), config: BTreeMap::new() }
     }
 }
 
@@ -172,7 +175,7 @@ impl Host {
         let max_memory = usize::try_from(options.max_memory_bytes).unwrap_or(usize::MAX);
         let engine = settings::engine(options.call_slots, max_memory).map_err(engine_error)?;
         let mut linker = Linker::new(&engine);
-        v0_1::add_to_linker(&mut linker).map_err(engine_error)?;
+        capability::add_to_linker(&mut linker).map_err(engine_error)?;
         let cache = match &options.cache_dir {
             None => None,
             Some(directory) => Some(Arc::new(
@@ -207,14 +210,16 @@ impl Host {
         if let Some(what) = manifest.not_yet() {
             return Err(LoadError::NotYet(what));
         }
+        capability::check_grants(&manifest, grants)?;
         self.check_limits(&manifest)?;
+        let config = Config::resolve(&manifest, &grants.config)?;
         let len = bundle.component().len();
         if len > self.0.options.max_component_bytes {
             return Err(LoadError::TooLarge { len, max: self.0.options.max_component_bytes });
         }
         let bytes = bundle.component().clone();
         let report = self.on_compiler(move || inspect(&bytes)).await?;
-        capability::check(&report, &manifest, grants)?;
+        capability::check_imports(&report, &manifest, grants)?;
         let (component, origin) = self.component(&bundle).await?;
         let pre = self.0.linker.instantiate_pre(&component).map_err(|error| LoadError::WrongTypes(text(&error)))?;
         let exports = Exports::find(&pre)?;
@@ -223,6 +228,7 @@ impl Host {
             name: manifest.name.as_str().into(),
             limits: manifest.limits,
             imports: manifest.imports.clone(),
+            config,
             pre,
             slots: Arc::new(Semaphore::new(self.0.options.slots_per_plugin as usize)),
             totals: Arc::new(Totals::default()),

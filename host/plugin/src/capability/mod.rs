@@ -6,14 +6,18 @@
 //! access-denied error. What the manifest lists and the operator does not grant is refused at load: such a bundle would fail
 //! at its first task.
 
+pub(crate) mod config;
 pub mod egress;
 
 use std::fmt;
+
+use wasmtime::component::Linker;
 
 use crate::error::LoadError;
 use crate::host::Grants;
 use crate::inspect::Report;
 use crate::manifest::{Import, Manifest};
+use crate::sandbox::imports::CallState;
 use crate::track::v0_1;
 
 /// What becomes of one import of a component.
@@ -51,9 +55,27 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// Every interface that a component may import.
+pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    v0_1::add_to_linker(linker)?;
+    config::add_to_linker(linker)
+}
+
+/// Looks an import's full name up.
+fn find(name: &str) -> v0_1::Found {
+    let (interface, version) = config::INTERFACE;
+    match name.split_once('@') {
+        Some((found, same)) if found == interface && same == version => v0_1::Found::Import(Import::Config),
+        Some((found, _)) if found == interface => {
+            v0_1::Found::OtherTrack { expected: format!("{interface}@{version}") }
+        }
+        _ => v0_1::import(name),
+    }
+}
+
 /// What becomes of the import of that name.
 pub(crate) fn verdict(name: &str, manifest: &Manifest, grants: &Grants) -> Verdict {
-    let import = match v0_1::import(name) {
+    let import = match find(name) {
         v0_1::Found::Types => return Verdict::Types,
         v0_1::Found::Import(import) => import,
         v0_1::Found::OtherTrack { expected } => return Verdict::OtherTrack { expected },
@@ -66,11 +88,16 @@ pub(crate) fn verdict(name: &str, manifest: &Manifest, grants: &Grants) -> Verdi
     }
 }
 
-/// Refuses a bundle that cannot work under these grants.
-pub(crate) fn check(report: &Report, manifest: &Manifest, grants: &Grants) -> Result<(), LoadError> {
-    if let Some(import) = manifest.imports.iter().find(|import| !grants.imports.contains(import)) {
-        return Err(LoadError::ImportNotGranted { import: *import });
+/// Refuses a bundle whose manifest lists what the operator does not grant.
+pub(crate) fn check_grants(manifest: &Manifest, grants: &Grants) -> Result<(), LoadError> {
+    match manifest.imports.iter().find(|import| !grants.imports.contains(import)) {
+        Some(import) => Err(LoadError::ImportNotGranted { import: *import }),
+        None => Ok(()),
     }
+}
+
+/// Refuses a component that imports what this host does not have.
+pub(crate) fn check_imports(report: &Report, manifest: &Manifest, grants: &Grants) -> Result<(), LoadError> {
     for (interface, verdict) in report.verdicts(manifest, grants) {
         let name = interface.name.clone();
         match verdict {

@@ -17,6 +17,7 @@ use super::limiter::Limiter;
 use super::settings::HOSTCALL_FUEL;
 use super::text::{MAX_TEXT, clean};
 use super::workers::{TICK, Workers};
+use crate::capability::config::{Config, Sees};
 use crate::error::CallError;
 use crate::manifest::{Import, Limits};
 
@@ -49,6 +50,7 @@ pub(crate) struct Code {
     pub limits: Limits,
     /// What the manifest lists; a bundle is loaded only when the operator grants all of it.
     pub imports: BTreeSet<Import>,
+    pub config: Config,
     pub pre: InstancePre<CallState>,
     /// This plugin's share of the host's slots, so that it cannot hold all of them.
     pub slots: Arc<Semaphore>,
@@ -62,6 +64,7 @@ pub(crate) struct Context {
     pub task: Option<TaskIndex>,
     pub log: bool,
     pub chain: Option<ChainAccess>,
+    pub config: Sees,
 }
 
 async fn acquire(env: &Env, slots: &Arc<Semaphore>, wait: Duration) -> Result<OwnedSemaphorePermit, CallError> {
@@ -112,13 +115,14 @@ impl Code {
         // Its own share first: a plugin that waits for itself holds no slot of the host meanwhile.
         let own = acquire(&shared.env, &self.slots, shared.slot_wait).await?;
         let slot = acquire(&shared.env, &shared.slots, shared.slot_wait).await?;
-        let Context { export, avs, task, log, chain } = context;
+        let Context { export, avs, task, log, chain, config } = context;
         let listed = |import| self.imports.contains(&import);
         let state = CallState {
             limiter: Limiter::new(usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX)),
             log: Log { plugin: Arc::clone(&self.name), export, avs, task, open: log && listed(Import::Log), lines: 0 },
             chain: chain.filter(|_| listed(Import::Chain)),
             chain_reads: 0,
+            config: self.config.access(if listed(Import::Config) { config } else { Sees::Nothing }),
             totals: Arc::clone(&self.totals),
         };
         let run = run(self.pre.clone(), state, self.limits.fuel, shared.deadline, body);

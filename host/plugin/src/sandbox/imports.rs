@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::call::Totals;
 use super::limiter::Limiter;
 use super::text::{MAX_TEXT, clean};
+use crate::capability::config;
 use crate::chain::{ChainReadError, ChainReader};
 use crate::values::{EventLog, Header};
 
@@ -149,6 +150,7 @@ pub(crate) struct CallState {
     /// None where PROTOCOL §10 gives the callback no chain, or the manifest does not list it.
     pub chain: Option<ChainAccess>,
     pub chain_reads: u32,
+    pub config: config::Access,
     /// Counted at once, so that a call that is cut off counts too.
     pub totals: Arc<Totals>,
 }

@@ -11,6 +11,7 @@
 mod cache;
 mod calls;
 mod chain;
+mod config;
 mod egress;
 mod fixtures;
 mod guest;

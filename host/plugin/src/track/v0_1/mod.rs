@@ -15,6 +15,7 @@ use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, Service};
 use futures::FutureExt;
 
 use super::bounds::{self, MAX_FILTERS, MAX_PAYLOAD, MAX_URL, at_most, bad, bytes, key, text, word};
+use crate::capability::config::Sees;
 use crate::chain::ChainReader;
 use crate::error::{CallError, LoadError, ProcessError};
 use crate::sandbox::call::{Code, Context, text as engine_text};
@@ -61,18 +62,24 @@ use bindings::exports::eigenshift::avs::{
 
 /// Which imports work: the columns of PROTOCOL §10.
 enum Uses {
+    /// No import.
     Nothing,
-    Log,
-    LogAndChain(Arc<dyn ChainReader>, BlockRef),
+    /// `log` and the bundle's own configuration: equal calls give equal results on every operator.
+    Pure,
+    /// `log` and the configuration.
+    Local,
+    /// These and the chain, at this block.
+    Chain(Arc<dyn ChainReader>, BlockRef),
 }
 
 fn context(export: &'static str, service: Option<&Service>, task: Option<u32>, uses: Uses) -> Context {
-    let (log, chain) = match uses {
-        Uses::Nothing => (false, None),
-        Uses::Log => (true, None),
-        Uses::LogAndChain(reader, bound) => (true, Some(ChainAccess::new(reader, bound))),
+    let (log, config, chain) = match uses {
+        Uses::Nothing => (false, Sees::Nothing, None),
+        Uses::Pure => (true, Sees::Pinned, None),
+        Uses::Local => (true, Sees::Local, None),
+        Uses::Chain(reader, bound) => (true, Sees::Local, Some(ChainAccess::new(reader, bound))),
     };
-    Context { export, avs: service.map(|service| service.avs.clone()), task, log, chain }
+    Context { export, avs: service.map(|service| service.avs.clone()), task, log, chain, config }
 }
 
 fn task_context(export: &'static str, task: &Task, uses: Uses) -> Context {
@@ -142,7 +149,7 @@ impl Exports {
         chain: Arc<dyn ChainReader>,
     ) -> Result<Vec<Bytes>, CallError> {
         let argument = from_task(task);
-        let context = task_context("on-task-request", task, Uses::LogAndChain(chain, task.reference_block));
+        let context = task_context("on-task-request", task, Uses::Chain(chain, task.reference_block));
         let answers =
             invoke!(code, self.lifecycle, context, |guest, store| guest.call_on_task_request(store, &argument)).await?;
         let answers = answers.map_err(task_error)?;
@@ -158,7 +165,7 @@ impl Exports {
     ) -> Result<Vec<Signable>, CallError> {
         let argument = from_task(task);
         let responses: Vec<Vec<u8>> = responses.iter().map(|response| response.to_vec()).collect();
-        let context = task_context("on-submit-task-to-leader", task, Uses::Log);
+        let context = task_context("on-submit-task-to-leader", task, Uses::Pure);
         let items = invoke!(code, self.lifecycle, context, |guest, store| guest
             .call_on_submit_task_to_leader(store, &argument, &responses))
         .await?;
@@ -177,7 +184,7 @@ impl Exports {
             payload: response.payload.to_vec(),
             extension: response.extension.to_vec(),
         };
-        let context = task_context("on-leader-process-task-response", task, Uses::Log);
+        let context = task_context("on-leader-process-task-response", task, Uses::Pure);
         let verdict = invoke!(code, self.lifecycle, context, |guest, store| guest
             .call_on_leader_process_task_response(store, &argument, &response))
         .await?;
@@ -195,7 +202,7 @@ impl Exports {
     pub(crate) async fn event_filters(&self, code: &Code, service: &Service) -> Result<Vec<EventFilter>, CallError> {
         let indices = self.source.as_ref().ok_or(CallError::Unsupported)?;
         let argument = from_service(service);
-        let context = context("event-filters", Some(service), None, Uses::Log);
+        let context = context("event-filters", Some(service), None, Uses::Local);
         let filters =
             invoke!(code, indices, context, |guest, store| guest.call_event_filters(store, &argument)).await?;
         at_most("event filters", filters.len(), MAX_FILTERS)?;
@@ -212,7 +219,7 @@ impl Exports {
     ) -> Result<Plan, CallError> {
         let indices = self.source.as_ref().ok_or(CallError::Unsupported)?;
         let (argument, at, trigger) = (from_service(service), from_block(&block), from_trigger(trigger));
-        let context = context("on-trigger", Some(service), None, Uses::LogAndChain(chain, block));
+        let context = context("on-trigger", Some(service), None, Uses::Chain(chain, block));
         let planned = invoke!(code, indices, context, |guest, store| guest
             .call_on_trigger(store, &argument, &at, &trigger))
         .await?;
@@ -231,7 +238,7 @@ impl Exports {
         let indices = self.submission.as_ref().ok_or(CallError::Unsupported)?;
         let (argument, at) = (from_task(task), from_block(&block));
         let certificates: Vec<_> = certificates.iter().map(from_certificate).collect();
-        let context = task_context("submit", task, Uses::LogAndChain(chain, block));
+        let context = task_context("submit", task, Uses::Chain(chain, block));
         let decided = invoke!(code, indices, context, |guest, store| guest.call_submit(
             store,
             &argument,
@@ -252,7 +259,7 @@ impl Exports {
     ) -> Result<bool, CallError> {
         let indices = self.submission.as_ref().ok_or(CallError::Unsupported)?;
         let (argument, at) = (from_task(task), from_block(&block));
-        let context = task_context("is-answered", task, Uses::LogAndChain(chain, block));
+        let context = task_context("is-answered", task, Uses::Chain(chain, block));
         invoke!(code, indices, context, |guest, store| guest.call_is_answered(store, &argument, &at))
             .await?
             .map_err(submission_error)
@@ -286,7 +293,7 @@ impl Exports {
     ) -> Result<bool, CallError> {
         let indices = self.directory.as_ref().ok_or(CallError::Unsupported)?;
         let (argument, at, operator) = (from_service(service), from_block(&block), operator.to_vec());
-        let context = context("is-registered-operator", Some(service), None, Uses::LogAndChain(chain, block));
+        let context = context("is-registered-operator", Some(service), None, Uses::Chain(chain, block));
         invoke!(code, indices, context, |guest, store| guest
             .call_is_registered_operator(store, &argument, &at, &operator))
         .await?
@@ -303,7 +310,7 @@ impl Exports {
     ) -> Result<Option<String>, CallError> {
         let indices = self.directory.as_ref().ok_or(CallError::Unsupported)?;
         let (argument, at, operator) = (from_service(service), from_block(&block), operator.to_vec());
-        let context = context("fetch-operator-url", Some(service), None, Uses::LogAndChain(chain, block));
+        let context = context("fetch-operator-url", Some(service), None, Uses::Chain(chain, block));
         let url = invoke!(code, indices, context, |guest, store| guest
             .call_fetch_operator_url(store, &argument, &at, &operator))
         .await?
