@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::golden::GoldenError;
 use crate::inspect::Limit;
 use crate::manifest::{Import, ManifestError};
 
@@ -103,6 +104,14 @@ pub enum LoadError {
     /// The smoke test, a call of `describe`, failed.
     #[error("`describe` failed, so nothing else would work: {0}")]
     Describe(CallError),
+    /// A task with a known answer got another one.
+    #[error("golden task {number} of avs.toml (counted from 0) failed: {why}; mend the plugin or the task")]
+    Golden {
+        /// Which, from 0.
+        number: usize,
+        /// How.
+        why: GoldenError,
+    },
     /// This host is shutting down, or a thread of its own died.
     #[error("the host could not finish loading: {0}; try again")]
     Internal(String),
@@ -130,6 +139,7 @@ impl LoadError {
             Self::WrongTypes(_) => "types-differ",
             Self::Compile(_) => "compile-failed",
             Self::Describe(_) => "describe-failed",
+            Self::Golden { .. } => "golden-failed",
             Self::Internal(_) => "host-internal",
         }
     }

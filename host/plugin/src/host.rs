@@ -19,6 +19,7 @@ use crate::cache::Cache;
 use crate::capability;
 use crate::capability::config::Config;
 use crate::error::LoadError;
+use crate::golden;
 use crate::inspect::inspect;
 use crate::manifest::{Import, Manifest};
 use crate::plugin::{Origin, Plugin};
@@ -199,7 +200,7 @@ impl Host {
     }
 
     /// Loads a bundle: checks the manifest against the operator's limits, how complex the component is and what it imports,
-    /// compiles it or takes the compiled code from the cache, checks exports and types, and calls `describe`.
+    /// compiles it or takes the compiled code from the cache, checks exports and types, calls `describe` and runs the golden tasks.
     ///
     /// Loads of one component at the same time compile it once.
     ///
@@ -234,6 +235,7 @@ impl Host {
             totals: Arc::new(Totals::default()),
         };
         let descriptor = exports.describe(&code).await?;
+        golden::check(&manifest, &exports, &code).await?;
         tracing::info!(plugin = manifest.name, version = manifest.version, digest = %bundle.digest(), ?origin, "plugin loaded");
         Ok(Plugin::new(bundle.digest(), manifest, descriptor, origin, component, code, exports))
     }

@@ -12,6 +12,7 @@
 //! - [`values`]: what goes in and comes out, as the host's own types.
 //! - [`chain`]: the chain reads that a plugin is given; the node implements [`ChainReader`].
 //! - [`error`]: why a bundle is not loaded and why a call has no result.
+//! - `golden` (private): tasks with known answers, run at load.
 //! - `sandbox` (private): engine settings, the memory limiter, what imports may do in which callback, guest threads.
 //! - `track` (private): one module per released WIT track, converting to and from [`values`].
 //! - `cache` (private): compiled code on disk, authenticated.
@@ -36,6 +37,7 @@ mod cache;
 pub mod capability;
 pub mod chain;
 pub mod error;
+mod golden;
 pub mod host;
 pub mod inspect;
 pub mod manifest;
@@ -47,6 +49,7 @@ pub mod values;
 pub use bundle::Bundle;
 pub use chain::{ChainReadError, ChainReader};
 pub use error::{CallError, LoadError, ProcessError};
+pub use golden::GoldenError;
 pub use host::{Grants, Host, HostError, HostOptions};
 pub use manifest::{Import, Limits, Manifest, ManifestError};
 pub use plugin::{Counters, Origin, Plugin};

@@ -1,6 +1,6 @@
 //! Component types, bounded before anything recurses over them.
 //!
-//! `wasmparser` reads a component type that is declared within another by recursion without a bound, so that 20 KB of
+//! `wasmparser` reads a component type that is declared within another by recursion without a bound, so that 3 KB of
 //! nested declarations overflow the stack, which ends the process; wasmtime reads with it. [`Cursor`] walks the same bytes
 //! in a loop first. Each type is then handed to the validator by itself, so that the next one, which may be twice as large
 //! as this one, is not reached once this one is too large.

@@ -289,7 +289,11 @@ pub const KEYS: &[Key] = &[
     key("golden", Kind::Entries { max: 16 }, Fallback::None, "Tasks with known answers, run before a bundle is used."),
     number("golden[].index", 0, u32::MAX as u64, 0, "The task's index."),
     needed("golden[].request", Kind::Hex { min: 0, max: 16 * KIB }, "The task's request."),
-    needed("golden[].digest", Kind::Hex { min: 32, max: 32 }, "What the plugin must want signed for it."),
+    needed(
+        "golden[].digest",
+        Kind::Hex { min: 32, max: 32 },
+        "A digest that the plugin must want signed for it, without a chain and with the default configuration.",
+    ),
 ];
 
 /// The row of a path.

@@ -167,7 +167,7 @@ pub struct Golden {
     pub index: TaskIndex,
     /// `T`.
     pub request: Bytes,
-    /// What the plugin must want signed for it.
+    /// A digest that the plugin must want signed for it.
     pub digest: B256,
 }
 
@@ -274,7 +274,6 @@ impl Manifest {
             (imports(Import::Secrets), "imports: secrets"),
             (!self.triggers.is_empty(), "trigger"),
             (self.reuse_calls > 0, "runtime.reuse-calls"),
-            (!self.golden.is_empty(), "golden"),
         ]
         .into_iter()
         .find_map(|(relied_on, what)| relied_on.then_some(what))

@@ -107,7 +107,7 @@ fn attacks() -> Vec<(Limit, Vec<u8>)> {
         (Limit::Types, component(&"(type (list u8))".repeat(10_001))),
         (Limit::Types, component(&format!("(type (instance {}))", "(type (list u8))".repeat(10_001)))),
         (Limit::TypeNesting, nested_types(9)),
-        // Three megabytes that overflow the stack of whoever reads them by recursion.
+        // Three megabytes; three kilobytes already overflow the stack of whoever reads them by recursion.
         (Limit::TypeNesting, nested_types(1_000_000)),
         (Limit::TypeDepth, component(&lists)),
         (Limit::TypeParts, component(&tuples)),

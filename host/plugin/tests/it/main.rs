@@ -14,6 +14,7 @@ mod chain;
 mod config;
 mod egress;
 mod fixtures;
+mod golden;
 mod guest;
 mod inspect;
 mod isolation;

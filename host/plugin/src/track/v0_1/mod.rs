@@ -148,8 +148,17 @@ impl Exports {
         task: &Task,
         chain: Arc<dyn ChainReader>,
     ) -> Result<Vec<Bytes>, CallError> {
+        self.answers(code, task, Uses::Chain(chain, task.reference_block)).await
+    }
+
+    /// `on-task-request` of a golden task: as pure as the two other callbacks.
+    pub(crate) async fn on_golden(&self, code: &Code, task: &Task) -> Result<Vec<Bytes>, CallError> {
+        self.answers(code, task, Uses::Pure).await
+    }
+
+    async fn answers(&self, code: &Code, task: &Task, uses: Uses) -> Result<Vec<Bytes>, CallError> {
         let argument = from_task(task);
-        let context = task_context("on-task-request", task, Uses::Chain(chain, task.reference_block));
+        let context = task_context("on-task-request", task, uses);
         let answers =
             invoke!(code, self.lifecycle, context, |guest, store| guest.call_on_task_request(store, &argument)).await?;
         let answers = answers.map_err(task_error)?;
