@@ -21,9 +21,9 @@ mod guests;
 mod place;
 mod stages;
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::place::{Failed, Place};
 
@@ -43,6 +43,7 @@ cargo xtask COMMAND
   guests             only builds the plugins into plugins/target/components
   anvil              prints the path of anvil, the local chain; installs it when it is missing
   contracts          compiles the Solidity contracts again and writes the results
+  schema             writes the JSON schema of avs.toml again (a test compares it)
 
 Downloads go to the folder `eigenshift` in your cache folder, by exact version; deleting it is safe.
 EIGENSHIFT_NO_RUSTUP=1 takes the WebAssembly standard library from Debian packages instead of rustup.";
@@ -92,6 +93,10 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "contracts" => {
             only(command, rest, &[])?;
             chain_tools::install(&place)?.write_contracts(&place)
+        }
+        "schema" => {
+            only(command, rest, &[])?;
+            schema(&place)
         }
         other => bail!("there is no command {other:?}\n\n{USAGE}"),
     }
@@ -152,6 +157,18 @@ fn bench(place: &Place, names: &[String]) -> Result<()> {
         bench.args(wanted).env("EIGENSHIFT_COMPONENTS", place.components());
         place::run(&mut bench, "the bench")?;
     }
+    Ok(())
+}
+
+/// The manifest's keys as the plugin host has them, for editors.
+fn schema(place: &Place) -> Result<()> {
+    let mut print = place.cargo(&place.root);
+    print.args(["run", "--quiet", "--locked", "--package", "eigenshift-plugin", "--example", "schema"]);
+    let output = print.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    ensure!(output.status.success(), "printing the schema failed");
+    let path = place.root.join("wit/avs-toml.schema.json");
+    let changed = place::write_if_changed(&path, &output.stdout)?;
+    eprintln!("{} is {}", path.display(), if changed { "written" } else { "unchanged" });
     Ok(())
 }
 

@@ -139,7 +139,7 @@ async fn avs_options(avs: &AvsConfig, files: Files, env: &Env) -> Result<AvsOpti
         bls: files.bls,
         wallet: files.wallet,
         chain: Arc::new(chain),
-        logic: Logic::Plugin(files.bundle, Grants { imports: avs.grants.iter().copied().collect() }),
+        logic: Logic::Plugin(files.bundle, Grants::from_iter(avs.grants.iter().copied())),
         timers: avs.timers.iter().map(timer).collect(),
     })
 }

@@ -2,16 +2,9 @@
 
 use std::time::Duration;
 
+use crate::golden::GoldenError;
+use crate::inspect::Limit;
 use crate::manifest::{Import, ManifestError};
-
-/// Who withholds an import.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Withheld {
-    /// The bundle's manifest does not list it.
-    ByManifest,
-    /// The operator does not grant it.
-    ByOperator,
-}
 
 /// Why a bundle is not loaded. Each names what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +12,9 @@ pub enum LoadError {
     /// The manifest is not one.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The manifest relies on something that this host reads but does not carry out.
+    #[error("avs.toml has `{0}`, which this version of the host does not carry out; leave it out, or use a later host")]
+    NotYet(&'static str),
     /// The component is larger than this host takes.
     #[error("the component has {len} bytes, this host takes {max}; strip it, or raise the host's limit")]
     TooLarge {
@@ -40,6 +36,19 @@ pub enum LoadError {
         "this is precompiled machine code (.cwasm), which cannot be checked: deploy the .wasm component it was made from"
     )]
     Precompiled,
+    /// The component has more of something than is ever compiled.
+    #[error("the component has {found} {limit}, at most {max} are compiled; make it simpler")]
+    TooComplex {
+        /// Of what.
+        limit: Limit,
+        /// How much was found when the pass ended; there may be more.
+        found: u64,
+        /// The bound.
+        max: u64,
+    },
+    /// The component is broken.
+    #[error("the component is malformed: {0}; build it again")]
+    Malformed(String),
     /// The component needs more of something than the operator gives; its manifest cannot be honoured.
     #[error(
         "limits.{limit} of {wanted} is more than this host gives, {granted}: lower it in avs.toml, or raise the host's limit"
@@ -72,26 +81,37 @@ pub enum LoadError {
         /// Its full name.
         name: String,
     },
-    /// The component imports something that it is not given.
-    #[error("the component imports `{import}`, which {}", match .by {
-        Withheld::ByManifest => "its avs.toml does not list: add it to `imports` there",
-        Withheld::ByOperator => "this operator does not grant: grant it, or do not run this bundle",
-    })]
+    /// The manifest lists an import that the operator does not grant.
+    #[error("avs.toml lists `{import}`, which this operator does not grant: grant it, or do not run this bundle")]
     ImportNotGranted {
         /// What.
         import: Import,
-        /// Whose no it is.
-        by: Withheld,
+    },
+    /// What the operator sets of the bundle's configuration is not what its manifest declares.
+    #[error("the configuration value `{key}` {fix}")]
+    Config {
+        /// The key.
+        key: String,
+        /// What is wrong and what to do.
+        fix: &'static str,
     },
     /// An import or export has other types than its track.
     #[error("types differ from the WIT package: {0}")]
     WrongTypes(String),
-    /// The component is malformed, uses a WebAssembly feature that is off, or needs more than a call's slot has.
+    /// A function is malformed, or the component uses a WebAssembly feature that is off or needs more than a call's slot has.
     #[error("the component does not compile: {0}")]
     Compile(String),
     /// The smoke test, a call of `describe`, failed.
     #[error("`describe` failed, so nothing else would work: {0}")]
     Describe(CallError),
+    /// A task with a known answer got another one.
+    #[error("golden task {number} of avs.toml (counted from 0) failed: {why}; mend the plugin or the task")]
+    Golden {
+        /// Which, from 0.
+        number: usize,
+        /// How.
+        why: GoldenError,
+    },
     /// This host is shutting down, or a thread of its own died.
     #[error("the host could not finish loading: {0}; try again")]
     Internal(String),
@@ -102,19 +122,24 @@ impl LoadError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Manifest(_) => "manifest-invalid",
+            Self::Manifest(error) => error.code(),
+            Self::NotYet(_) => "manifest-not-yet",
             Self::TooLarge { .. } => "component-too-large",
             Self::NotWasm => "component-not-wasm",
             Self::CoreModule => "component-core-module",
             Self::Precompiled => "component-precompiled",
+            Self::TooComplex { .. } => "component-too-complex",
+            Self::Malformed(_) => "component-malformed",
             Self::LimitNotGranted { .. } => "limit-not-granted",
             Self::MissingExport { .. } => "export-missing",
             Self::OtherTrack { .. } => "other-track",
             Self::UnknownImport { .. } => "import-unknown",
             Self::ImportNotGranted { .. } => "import-not-granted",
+            Self::Config { .. } => "config-invalid",
             Self::WrongTypes(_) => "types-differ",
             Self::Compile(_) => "compile-failed",
             Self::Describe(_) => "describe-failed",
+            Self::Golden { .. } => "golden-failed",
             Self::Internal(_) => "host-internal",
         }
     }

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use futures::executor::block_on;
 use wasmtime::Store;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::bundle::Bundle;
+use crate::capability;
 use crate::error::{CallError, LoadError};
 use crate::manifest::Manifest;
 use crate::sandbox::call::text;
 use crate::sandbox::imports::CallState;
 use crate::sandbox::settings;
-use crate::track::v0_1::{self, Exports};
+use crate::track::v0_1::Exports;
 use crate::values::Task;
 
 /// One component in an engine with the host's settings: no places, no limits but fuel, no threads.
@@ -20,6 +20,7 @@ pub struct Floor {
     pre: InstancePre<CallState>,
     exports: Exports,
     manifest: Manifest,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Floor {
@@ -34,10 +35,12 @@ impl Floor {
         let engine = settings::engine(4, memory).map_err(compile)?;
         let component = Component::from_binary(&engine, bundle.component()).map_err(compile)?;
         let mut linker = Linker::new(&engine);
-        v0_1::add_to_linker(&mut linker).map_err(compile)?;
+        capability::add_to_linker(&mut linker).map_err(compile)?;
         let pre = linker.instantiate_pre(&component).map_err(compile)?;
         let exports = Exports::find(&pre)?;
-        Ok(Self { pre, exports, manifest })
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.map_err(|error| LoadError::Internal(error.to_string()))?;
+        Ok(Self { pre, exports, manifest, runtime })
     }
 
     /// Instantiates, calls `on-task-request`, drops the instance; on the calling thread. Bytes of the answers come back.
@@ -50,6 +53,7 @@ impl Floor {
         let mut store = Store::new(self.pre.engine(), state);
         store.set_fuel(self.manifest.limits.fuel).map_err(engine_error)?;
         store.set_epoch_deadline(u64::MAX / 2);
-        block_on(self.exports.bare_on_task_request(&self.pre, &mut store, task)).map_err(engine_error)
+        let call = self.exports.bare_on_task_request(&self.pre, &mut store, task);
+        self.runtime.block_on(call).map_err(engine_error)
     }
 }

@@ -1,6 +1,6 @@
 //! Checks, compiles and loads bundles.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -16,7 +16,11 @@ use wasmtime::component::{Component, Linker};
 
 use crate::bundle::{Bundle, sha256};
 use crate::cache::Cache;
+use crate::capability;
+use crate::capability::config::Config;
 use crate::error::LoadError;
+use crate::golden;
+use crate::inspect::inspect;
 use crate::manifest::{Import, Manifest};
 use crate::plugin::{Origin, Plugin};
 use crate::sandbox::call::{Code, Shared, Totals, text};
@@ -24,7 +28,7 @@ use crate::sandbox::executor::Executor;
 use crate::sandbox::gate::{Gate, TenantId};
 use crate::sandbox::imports::CallState;
 use crate::sandbox::settings;
-use crate::track::v0_1::{self, Exports};
+use crate::track::v0_1::Exports;
 
 /// How many loads may wait for a compile thread.
 const COMPILE_QUEUE: usize = 32;
@@ -72,15 +76,17 @@ impl Default for HostOptions {
     }
 }
 
-/// What the operator lets a bundle import.
+/// What the operator lets a bundle import, and how it sets it up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     /// The imports.
     pub imports: BTreeSet<Import>,
+    /// What the operator sets of the configuration that the bundle declares.
+    pub config: BTreeMap<String, String>,
 }
 
 impl Grants {
-    /// Every import there is.
+    /// Every import there is; nothing set.
     #[must_use]
     pub fn all() -> Self {
         Import::ALL.into_iter().collect()
@@ -95,7 +101,7 @@ impl Grants {
 
 impl FromIterator<Import> for Grants {
     fn from_iter<I: IntoIterator<Item = Import>>(imports: I) -> Self {
-        Self { imports: imports.into_iter().collect() }
+        Self { imports: imports.into_iter().collect(), config: BTreeMap::new() }
     }
 }
 
@@ -165,25 +171,6 @@ fn check(options: &HostOptions) -> Result<(), HostError> {
     bound(memory.contains(&options.max_memory_bytes), "max_memory_bytes", "64 KiB to 1 GiB")
 }
 
-/// The header of a WebAssembly binary: magic, version, layer.
-const MAGIC: &[u8] = b"\0asm";
-const CORE_MODULE: [u8; 4] = [1, 0, 0, 0];
-const COMPONENT_LAYER: [u8; 2] = [1, 0];
-
-fn check_header(bytes: &[u8]) -> Result<(), LoadError> {
-    if Engine::detect_precompiled(bytes).is_some() {
-        return Err(LoadError::Precompiled);
-    }
-    let Some((version, _)) = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk::<4>()) else {
-        return Err(LoadError::NotWasm);
-    };
-    match version {
-        &CORE_MODULE => Err(LoadError::CoreModule),
-        [_, _, layer @ ..] if *layer == COMPONENT_LAYER => Ok(()),
-        _ => Err(LoadError::NotWasm),
-    }
-}
-
 impl Host {
     /// Starts the engine and its threads. Blocks for the cache directory's key file.
     ///
@@ -195,7 +182,7 @@ impl Host {
         let max_memory = usize::try_from(options.max_memory_bytes).unwrap_or(usize::MAX);
         let engine = settings::engine(options.call_slots, max_memory).map_err(engine_error)?;
         let mut linker = Linker::new(&engine);
-        v0_1::add_to_linker(&mut linker).map_err(engine_error)?;
+        capability::add_to_linker(&mut linker).map_err(engine_error)?;
         let cache = match &options.cache_dir {
             None => None,
             Some(directory) => Some(Arc::new(
@@ -225,8 +212,8 @@ impl Host {
         })))
     }
 
-    /// Loads a bundle: checks the manifest against the operator's limits, the component's form, imports, exports and
-    /// types, compiles it or takes the compiled code from the cache, and calls `describe`.
+    /// Loads a bundle: checks the manifest against the operator's limits, how complex the component is and what it imports,
+    /// compiles it or takes the compiled code from the cache, checks exports and types, calls `describe` and runs the golden tasks.
     ///
     /// Loads of one component at the same time compile it once.
     ///
@@ -248,25 +235,34 @@ impl Host {
     /// As [`Host::load`].
     pub async fn load_for(&self, tenant: &Tenant, bundle: Bundle, grants: &Grants) -> Result<Plugin, LoadError> {
         let manifest = Manifest::parse(bundle.manifest())?;
+        if let Some(what) = manifest.not_yet() {
+            return Err(LoadError::NotYet(what));
+        }
+        capability::check_grants(&manifest, grants)?;
         self.check_limits(&manifest)?;
+        let config = Config::resolve(&manifest, &grants.config)?;
         let len = bundle.component().len();
         if len > self.0.options.max_component_bytes {
             return Err(LoadError::TooLarge { len, max: self.0.options.max_component_bytes });
         }
-        check_header(bundle.component())?;
+        let bytes = bundle.component().clone();
+        let report = self.on_compiler(move || inspect(&bytes)).await?;
+        capability::check_imports(&report, &manifest, grants)?;
         let (component, origin) = self.component(&bundle).await?;
-        v0_1::check_imports(&component, &manifest, &grants.imports)?;
         let pre = self.0.linker.instantiate_pre(&component).map_err(|error| LoadError::WrongTypes(text(&error)))?;
         let exports = Exports::find(&pre)?;
         let code = Code {
             shared: Arc::clone(&self.0.shared),
             name: manifest.name.as_str().into(),
             limits: manifest.limits,
+            imports: manifest.imports.clone(),
+            config,
             pre,
             tenant: tenant.0,
             totals: Arc::new(Totals::default()),
         };
         let descriptor = exports.describe(&code).await?;
+        golden::check(&manifest, &exports, &code).await?;
         tracing::info!(plugin = manifest.name, version = manifest.version, digest = %bundle.digest(), ?origin, "plugin loaded");
         Ok(Plugin::new(bundle.digest(), manifest, descriptor, origin, component, code, exports))
     }
@@ -284,6 +280,15 @@ impl Host {
         Ok(())
     }
 
+    /// What would keep an async thread busy.
+    async fn on_compiler<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+    ) -> Result<T, LoadError> {
+        let done = self.0.compilers.run(work).await;
+        done.unwrap_or_else(|closed| Err(LoadError::Internal(closed.to_string())))
+    }
+
     async fn component(&self, bundle: &Bundle) -> Result<(Arc<Component>, Origin), LoadError> {
         let bytes = bundle.component().clone();
         let digest = sha256(&bytes);
@@ -293,16 +298,12 @@ impl Host {
             return Ok((component, Origin::Memory));
         }
         let (engine, cache) = (self.0.shared.engine.clone(), self.0.cache.clone());
-        let compiled = self.0.compilers.run(move || obtain(&engine, cache.as_deref(), digest, &bytes)).await;
-        let outcome = match compiled {
-            Ok(Ok((component, origin))) => {
-                let component = Arc::new(component);
-                *known = Arc::downgrade(&component);
-                Ok((component, origin))
-            }
-            Ok(Err(error)) => Err(error),
-            Err(closed) => Err(LoadError::Internal(closed.to_string())),
-        };
+        let compiled = self.on_compiler(move || obtain(&engine, cache.as_deref(), digest, &bytes)).await;
+        let outcome = compiled.map(|(component, origin)| {
+            let component = Arc::new(component);
+            *known = Arc::downgrade(&component);
+            (component, origin)
+        });
         drop(known);
         drop(in_flight);
         // What nobody uses and nobody waits for.

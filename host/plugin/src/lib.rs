@@ -6,10 +6,13 @@
 //! # Layout
 //! - [`manifest`], [`bundle`]: what a team ships: a component and its `avs.toml`.
 //! - [`host`]: [`Host`] checks, compiles and loads bundles.
+//! - [`inspect`]: what a component is made of, counted and bounded before anything of it is compiled.
+//! - [`capability`]: what a plugin may reach outside its sandbox, and on whose word.
 //! - [`plugin`]: [`Plugin`] is a loaded bundle; each of its methods is one call into a fresh instance.
 //! - [`values`]: what goes in and comes out, as the host's own types.
 //! - [`chain`]: the chain reads that a plugin is given; the node implements [`ChainReader`].
 //! - [`error`]: why a bundle is not loaded and why a call has no result.
+//! - `golden` (private): tasks with known answers, run at load.
 //! - `sandbox` (private): engine settings, the memory limiter, what imports may do in which callback, guest threads.
 //! - `track` (private): one module per released WIT track, converting to and from [`values`].
 //! - `cache` (private): compiled code on disk, authenticated.
@@ -31,11 +34,14 @@
 
 pub mod bundle;
 mod cache;
+pub mod capability;
 pub mod chain;
 pub mod error;
 #[doc(hidden)]
 pub mod floor;
+mod golden;
 pub mod host;
+pub mod inspect;
 pub mod manifest;
 pub mod plugin;
 mod sandbox;
@@ -45,6 +51,7 @@ pub mod values;
 pub use bundle::Bundle;
 pub use chain::{ChainReadError, ChainReader};
 pub use error::{CallError, LoadError, ProcessError};
+pub use golden::GoldenError;
 pub use host::{Grants, Host, HostError, HostOptions, Tenant};
 pub use manifest::{Import, Limits, Manifest, ManifestError};
 pub use plugin::{Counters, Origin, Plugin};

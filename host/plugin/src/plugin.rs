@@ -113,7 +113,7 @@ impl Plugin {
         self.0.origin
     }
 
-    /// What it has used since it was loaded; the call of `describe` at load counts.
+    /// What it has used since it was loaded; the calls at load, of `describe` and of golden tasks, count.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let read = |total: &AtomicU64| total.load(Ordering::Relaxed);

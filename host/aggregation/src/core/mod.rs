@@ -306,7 +306,12 @@ impl Core {
             let Some(task) = self.tasks.get_mut(&index) else { break };
             let before = task.next_deadline();
             task.tick(now, &mut events);
-            if task.is_expired(now) { self.expire(index, now, &mut events) } else { self.schedule(index, before) }
+            let expired = task.is_expired(now);
+            // Before it ends: the end takes out what stands there now.
+            self.schedule(index, before);
+            if expired {
+                self.expire(index, now, &mut events);
+            }
         }
         while let Some((_, index)) = self.blocks.first().filter(|(block, _)| *block <= self.block).copied() {
             self.expire(index, now, &mut events);

@@ -117,6 +117,10 @@ impl Task {
     }
 
     pub(super) fn admit(&self, share: &Share, signature: Signature) -> Result<Admission, ShareError> {
+        // Again: the task may be another opening than the one that was asked first.
+        if let Next::Known(accepted) = self.precheck(share)? {
+            return Ok(Admission::Known(accepted));
+        }
         let (position, operator) = self.signer(share.operator)?;
         if let Some(answer) = self.known(position, &share.key, share.digest, signature) {
             return answer.map(Admission::Known);

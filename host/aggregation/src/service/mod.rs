@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eigenshift_bls::{Curve, DecodeError, Signature};
-use eigenshift_env::{Clock, Env, Pool};
-use eigenshift_types::{B256, Bytes, OperatorId, ResponseKey, TaskIndex};
+use eigenshift_env::{Env, Pool};
+use eigenshift_types::{B256, OperatorId, ResponseKey, TaskIndex};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
@@ -66,11 +66,11 @@ impl Service {
             events,
             closed: false,
         };
-        let clock = Arc::clone(&env.clock);
-        let shared = Arc::new(Shared { state: Mutex::new(state), wake: Notify::new(), clock, pool });
+        let env = env.clone();
+        let shared = Arc::new(Shared { state: Mutex::new(state), wake: Notify::new(), env, pool });
         let driver = Driver { shared: Arc::clone(&shared), options, keys: Arc::default() };
         // The driver ends by itself when the handles are gone.
-        drop(env.spawn(driver.run()));
+        drop(driver.shared.env.clone().spawn(driver.run()));
         (Handle(Arc::new(Alive(shared))), Events(receiver))
     }
 }
@@ -97,7 +97,7 @@ impl State {
 struct Shared {
     state: Mutex<State>,
     wake: Notify,
-    clock: Arc<dyn Clock>,
+    env: Env,
     pool: Pool,
 }
 
@@ -130,7 +130,7 @@ impl Handle {
     /// # Errors
     /// [`Error`]: quorums that do not fit the set, no keys, open already, or too many open.
     pub fn open(&self, task: TaskAggregation) -> Result<(), Error> {
-        let now = self.0.0.clock.monotonic();
+        let now = self.0.0.env.clock.monotonic();
         self.0.0.state.lock().core.open(task, now)?;
         // Its end may be the next thing to wait for.
         self.0.0.wake.notify_one();
@@ -153,16 +153,36 @@ impl Handle {
             Next::Decode(curve) => curve,
             Next::Known(accepted) => return Ok(accepted),
         };
-        let signature = match self.decode(curve, share.operator, share.signature.clone()).await? {
+        match curve {
+            // It takes a microsecond.
+            Curve::Bn254 => self.give_in(&share, Signature::decode(curve, &share.signature)).await,
+            // The subgroup check takes a hundred. The task goes on when the caller goes away.
+            Curve::Bls12381 => {
+                let handle = self.clone();
+                let decoding = async move {
+                    let place = Decoding::begin(&handle.0.0, share.operator)?;
+                    let bytes = share.signature.clone();
+                    let decoded = handle.0.0.pool.run(move || Signature::decode(curve, &bytes)).await;
+                    drop(place);
+                    let decoded = decoded.map_err(|_| ShareError::Closed)?;
+                    handle.give_in(&share, decoded).await
+                };
+                self.0.0.env.spawn(decoding).await.unwrap_or(Err(ShareError::Closed))
+            }
+        }
+    }
+
+    async fn give_in(&self, share: &Share, signature: Result<Signature, DecodeError>) -> Result<Accepted, ShareError> {
+        let signature = match signature {
             Ok(signature) => signature,
             Err(error) => {
-                self.0.0.state.lock().core.malformed(&share);
+                self.0.0.state.lock().core.malformed(share);
                 return Err(error.into());
             }
         };
         let answer = {
             let mut state = self.0.0.state.lock();
-            match state.core.admit_decoded(&share, signature)? {
+            match state.core.admit_decoded(share, signature)? {
                 Admission::Known(accepted) => return Ok(accepted),
                 Admission::Verify(ticket) => {
                     let suspect = state.core.is_suspect(ticket.operator);
@@ -172,24 +192,6 @@ impl Handle {
         };
         self.0.0.wake.notify_one();
         answer.await.unwrap_or(Err(ShareError::Closed))
-    }
-
-    /// Decodes a signature: of BN254 here, where it takes a microsecond; of BLS12-381, whose subgroup check takes a hundred,
-    /// on the pool.
-    async fn decode(
-        &self,
-        curve: Curve,
-        operator: OperatorId,
-        bytes: Bytes,
-    ) -> Result<Result<Signature, DecodeError>, ShareError> {
-        match curve {
-            Curve::Bn254 => Ok(Signature::decode(curve, &bytes)),
-            Curve::Bls12381 => {
-                let _place = Decoding::begin(&self.0.0, operator)?;
-                let decoded = self.0.0.pool.run(move || Signature::decode(curve, &bytes)).await;
-                decoded.map_err(|_| ShareError::Closed)
-            }
-        }
     }
 
     /// Tells that the ledger holds a certificate for this key, perhaps another aggregator's: nothing more is collected for
@@ -209,7 +211,7 @@ impl Handle {
 
     /// Tells of a new block: tasks that expire with it end.
     pub fn at_block(&self, number: u64) {
-        let now = self.0.0.clock.monotonic();
+        let now = self.0.0.env.clock.monotonic();
         let mut state = self.0.0.state.lock();
         let events = state.core.at_block(number, now);
         state.emit(events);
@@ -384,7 +386,7 @@ impl Driver {
         let mut running = FuturesUnordered::new();
         let mut turns = Turns::default();
         loop {
-            let now = self.shared.clock.monotonic();
+            let now = self.shared.env.clock.monotonic();
             let Some((batches, deadline)) = self.step(now, &mut turns) else {
                 return;
             };
@@ -392,7 +394,7 @@ impl Driver {
             running.extend(batches.into_iter().map(verify));
             let timer = async {
                 match deadline {
-                    Some(deadline) => self.shared.clock.sleep(deadline.saturating_sub(now)).await,
+                    Some(deadline) => self.shared.env.clock.sleep(deadline.saturating_sub(now)).await,
                     None => pending().await,
                 }
             };
@@ -421,7 +423,7 @@ impl Driver {
     /// Counts what is verified; what is to be verified alone gets its turn.
     fn finish(&self, done: Done, turns: &mut Turns) {
         turns.ended(&done.batch);
-        let now = self.shared.clock.monotonic();
+        let now = self.shared.env.clock.monotonic();
         let mut state = self.shared.state.lock();
         let Some(Verified { sums, alone }) = done.verified else {
             for ticket in done.batch.tickets() {

@@ -6,7 +6,7 @@ use eigenshift_aggregation::core::{Core, REMEMBERED};
 use eigenshift_aggregation::{Accepted, Event, Expiry, Policy, ShareError, TaskMetadata};
 use eigenshift_bls::Curve;
 
-use crate::fixture::{Cluster, both_curves, digest, give, key, ms, quorums};
+use crate::fixture::{CURVES, Cluster, both_curves, digest, give, key, ms, quorums};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -95,4 +95,37 @@ both_curves! {
     a_task_expires_with_its_block_whatever_the_time,
     a_window_that_is_open_when_the_task_expires_gives_a_certificate_and_no_expiry,
     the_policy_says_how_many_non_signers_are_worth_waiting_for
+}
+
+#[test]
+fn a_tick_that_is_late_for_window_and_expiry_leaves_no_deadline_behind() {
+    for curve in CURVES {
+        let cluster = Cluster::equal_on(curve, 3);
+        let mut core = Core::new(2);
+        let metadata = TaskMetadata::new(1, 7, vec![0], vec![50], ms(100)).with_window_duration(ms(40));
+        core.open(metadata.with_operators(cluster.operators.clone()), NOW).unwrap();
+        for operator in [0, 1] {
+            assert_eq!(give(&mut core, &cluster.share(1, "k", operator, 1), ms(10)), (Ok(Accepted::Counted), vec![]));
+        }
+        let events = core.tick(ms(100));
+        let [Event::Certified(_), Event::Ended { task: 1 }] = events.as_slice() else { panic!("{events:?}") };
+        assert_eq!(core.next_deadline(), None);
+        core.open(cluster.task(2, &[50], ms(40)), ms(110)).unwrap();
+        for operator in [0, 1] {
+            give(&mut core, &cluster.share(2, "k", operator, 1), ms(110)).0.unwrap();
+        }
+        assert!(matches!(core.tick(ms(150)).as_slice(), [Event::Certified(_)]));
+    }
+}
+
+#[test]
+fn a_decoded_share_of_an_operator_without_stake_is_refused() {
+    for curve in CURVES {
+        let cluster = Cluster::on(curve, &[&[100, 0], &[0, 100]]);
+        let mut core = Core::new(1);
+        core.open(cluster.task(1, &[50], ms(50)), NOW).unwrap();
+        let share = cluster.share(1, "k", 1, 1);
+        let admitted = core.admit_decoded(&share, cluster.secrets[1].sign(digest(1)));
+        assert_eq!(admitted.unwrap_err(), ShareError::NoStake(share.operator));
+    }
 }

@@ -433,3 +433,19 @@ both_curves! {
     a_key_certified_elsewhere_is_not_certified_here,
     a_task_ends_by_the_clock_or_with_its_block
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_goes_away_while_its_signature_is_decoded_is_counted_all_the_same() {
+    let cluster = Cluster::equal_on(Curve::Bls12381, 2);
+    let (pool, mut jobs) = held_pool();
+    let (handle, mut events, env) = start(Options::default(), pool);
+    handle.open(cluster.task(1, &[100], ms(0))).unwrap();
+    assert!(handle.submit(cluster.share(1, "k", 0, 1)).now_or_never().is_none());
+    drop(env.spawn(async move {
+        while let Some(job) = jobs.recv().await {
+            job();
+        }
+    }));
+    assert_eq!(handle.submit(cluster.share(1, "k", 1, 1)).await, Ok(Accepted::Counted));
+    assert_eq!(cluster.signers(&quorums(&[100]), &in_time(certified(&mut events)).await), [0, 1]);
+}

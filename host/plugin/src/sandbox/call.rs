@@ -1,5 +1,6 @@
 //! One call, from slot to result.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +19,9 @@ use super::imports::{CallState, ChainAccess, Log};
 use super::limiter::Limiter;
 use super::settings::HOSTCALL_FUEL;
 use super::text::{MAX_TEXT, clean};
+use crate::capability::config::{Config, Sees};
 use crate::error::CallError;
-use crate::manifest::Limits;
+use crate::manifest::{Import, Limits};
 
 /// What every plugin of a host shares.
 pub(crate) struct Shared {
@@ -50,6 +52,9 @@ pub(crate) struct Code {
     pub shared: Arc<Shared>,
     pub name: Arc<str>,
     pub limits: Limits,
+    /// What the manifest lists; a bundle is loaded only when the operator grants all of it.
+    pub imports: BTreeSet<Import>,
+    pub config: Config,
     pub pre: InstancePre<CallState>,
     /// With whom its calls share places and time.
     pub tenant: TenantId,
@@ -63,6 +68,7 @@ pub(crate) struct Context {
     pub task: Option<TaskIndex>,
     pub log: bool,
     pub chain: Option<ChainAccess>,
+    pub config: Sees,
 }
 
 async fn enter(shared: &Shared, tenant: TenantId) -> Result<Place, CallError> {
@@ -111,12 +117,14 @@ impl Code {
     {
         let shared = &self.shared;
         let place = enter(shared, self.tenant).await?;
-        let Context { export, avs, task, log, chain } = context;
+        let Context { export, avs, task, log, chain, config } = context;
+        let listed = |import| self.imports.contains(&import);
         let state = CallState {
             limiter: Limiter::new(usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX)),
-            log: Log { plugin: Arc::clone(&self.name), export, avs, task, open: log, lines: 0 },
-            chain,
+            log: Log { plugin: Arc::clone(&self.name), export, avs, task, open: log && listed(Import::Log), lines: 0 },
+            chain: chain.filter(|_| listed(Import::Chain)),
             chain_reads: 0,
+            config: self.config.access(if listed(Import::Config) { config } else { Sees::Nothing }),
             totals: Arc::clone(&self.totals),
         };
         let run = run(self.pre.clone(), state, self.limits.fuel, shared.deadline, body);

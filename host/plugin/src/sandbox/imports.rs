@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::call::Totals;
 use super::limiter::Limiter;
 use super::text::{MAX_TEXT, clean};
+use crate::capability::config;
 use crate::chain::{ChainReadError, ChainReader};
 use crate::values::{EventLog, Header};
 
@@ -110,7 +111,7 @@ pub(crate) struct Log {
     pub export: &'static str,
     pub avs: Option<AvsId>,
     pub task: Option<TaskIndex>,
-    /// Whether lines are written at all: not in callbacks that may import nothing.
+    /// Whether lines are written at all: not in callbacks that may import nothing, nor when the manifest does not list it.
     pub open: bool,
     pub lines: u32,
 }
@@ -146,9 +147,10 @@ impl Log {
 pub(crate) struct CallState {
     pub limiter: Limiter,
     pub log: Log,
-    /// None where PROTOCOL §10 gives the callback no chain, or the import is not granted.
+    /// None where PROTOCOL §10 gives the callback no chain, or the manifest does not list it.
     pub chain: Option<ChainAccess>,
     pub chain_reads: u32,
+    pub config: config::Access,
     /// Counted at once, so that a call that is cut off counts too.
     pub totals: Arc<Totals>,
 }
@@ -170,6 +172,7 @@ impl CallState {
             log: Log { plugin, export: "", avs: None, task: None, open: false, lines: 0 },
             chain: None,
             chain_reads: 0,
+            config: config::Access::default(),
             totals: Arc::default(),
         }
     }

@@ -5,8 +5,9 @@ use wasmtime::ResourceLimiter;
 /// wasmtime keeps a pointer per table element.
 const ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// Core instances of a component: the guest itself and what `wit-component` puts around it (shim, fixups, adapter).
-pub(crate) const MAX_CORE_INSTANCES: u32 = 8;
+/// Core instances of a component: the guest itself and what `wit-component` puts around it (shim, fixups, adapter). Python's
+/// has 38, since its native modules stay apart.
+pub(crate) const MAX_CORE_INSTANCES: u32 = 64;
 /// Memories of a component, over all its core instances.
 pub(crate) const MAX_MEMORIES: u32 = 2;
 /// Tables of a component, over all its core instances.

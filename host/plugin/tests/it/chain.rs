@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::fixtures::{BLOCK, chain, load, options, task};
-use crate::guest::{ADDRESS, ANSWER, DIGEST, Guest, IMPORT_CALL, IMPORT_HEADER, IMPORT_LOGS, KEY, SCRATCH, result};
+use crate::guest::{
+    ADDRESS, ANSWER, DIGEST, Guest, IMPORT_CALL, IMPORT_HEADER, IMPORT_LOGS, KEY, SCRATCH, manifest, result,
+};
 
 /// Where the import puts its result.
 const OUT: u32 = 8192;
@@ -78,6 +80,15 @@ async fn reads_happen_at_the_tasks_block_or_below_it() {
     assert_eq!(answer(&caller(Some(60), 4)).await, [60, 1, 2, 3, 4]);
     assert_eq!(answer(&caller(Some(101), 4)).await, UNKNOWN_BLOCK);
     assert_eq!(answer(&caller(Some(u64::MAX), 4)).await, UNKNOWN_BLOCK);
+}
+
+#[tokio::test]
+async fn a_chain_that_the_manifest_does_not_list_is_denied_at_the_call() {
+    let mut guest = caller(None, 4);
+    guest.manifest = manifest("imports = [\"log\"]", "");
+    let plugin = load(&guest).await.unwrap();
+    assert_eq!(plugin.on_task_request(&task(), chain()).await.unwrap()[0], ACCESS_DENIED[..]);
+    assert_eq!(plugin.counters().chain_reads, 0);
 }
 
 #[tokio::test]

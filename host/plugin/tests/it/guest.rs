@@ -68,6 +68,11 @@ pub const IMPORT_HEADER: &str = r#"(import "eigenshift:avs/chain@0.1.0" "header"
 pub const IMPORT_LOGS: &str =
     r#"(import "eigenshift:avs/chain@0.1.0" "logs" (func $logs (param i32 i32 i32 i32 i64 i64 i32)))"#;
 
+pub const IMPORT_CONFIG_GET: &str =
+    r#"(import "wasi:config/store@0.2.0-rc.1" "get" (func $config_get (param i32 i32 i32)))"#;
+pub const IMPORT_CONFIG_ALL: &str =
+    r#"(import "wasi:config/store@0.2.0-rc.1" "get-all" (func $config_all (param i32)))"#;
+
 fn signature(function: &str) -> String {
     match function.split_once('#').unwrap().1 {
         "describe" => "(result i32)".to_owned(),
@@ -183,6 +188,7 @@ impl Guest {
             Some(text) => drop(resolve.push_str("package.wit", text).unwrap()),
             None => drop(resolve.push_path(wit_folder()).unwrap()),
         }
+        resolve.push_path(wit_folder().join("../deps/config")).unwrap();
         let world = format!("package test:guest; world guest {{ {} }}", self.world);
         let package = resolve.push_str("guest.wit", &world).unwrap();
         let world = resolve.select_world(&[package], Some("guest")).unwrap();
@@ -213,7 +219,7 @@ pub fn wit_text() -> String {
     format!("package eigenshift:avs@0.1.0;\n{text}")
 }
 
-fn leb(mut value: usize) -> Vec<u8> {
+pub fn leb(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let byte = u8::try_from(value & 0x7f).unwrap();

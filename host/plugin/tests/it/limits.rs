@@ -7,7 +7,7 @@ use eigenshift_plugin::{CallError, Grants, Host, HostOptions, LoadError, Plugin}
 use eigenshift_types::Bytes;
 
 use crate::fixtures::{chain, load, options, task};
-use crate::guest::{Guest, IMPORT_LOG, SCRATCH, result};
+use crate::guest::{Guest, IMPORT_LOG, SCRATCH, manifest, result};
 
 const FOREVER: &str = "(loop $l (br $l)) unreachable";
 
@@ -91,16 +91,16 @@ async fn memories_are_summed() {
     assert_eq!(number(&request(&plugin).await.unwrap()), 6, "of 16 pages the other memory holds 10");
     guest.beside.push("(module (memory 1))".to_owned());
     let error = load(&guest).await.unwrap_err();
-    assert_eq!(error.code(), "compile-failed", "more memories than a slot has: {error}");
+    assert_eq!(error.code(), "component-too-complex", "more memories than a slot has: {error}");
     guest.beside = vec!["(module (memory 14))".to_owned()];
     assert_eq!(load(&guest).await.unwrap_err(), LoadError::Describe(CallError::Memory));
 }
 
 #[tokio::test]
 async fn many_instances_are_refused() {
-    let guest = Guest { beside: vec!["(module)".to_owned(); 20], ..Guest::default() };
+    let guest = Guest { beside: vec!["(module)".to_owned(); 64], ..Guest::default() };
     let error = load(&guest).await.unwrap_err();
-    assert_eq!(error.code(), "compile-failed", "{error}");
+    assert_eq!(error.code(), "component-too-complex", "{error}");
 }
 
 #[tokio::test]
@@ -167,6 +167,18 @@ async fn a_log_flood_is_cut_and_counted() {
     assert_eq!((counters.log_lines, counters.log_lines_dropped), (64, 936));
     request(&plugin).await.unwrap();
     assert_eq!(plugin.counters().log_lines, 128, "the cap is per call");
+}
+
+#[tokio::test]
+async fn a_log_that_the_manifest_does_not_list_is_dropped_and_counted() {
+    let body = format!("(call $emit (i32.const 2) (i32.const 1024) (i32.const 5)) {}", answer());
+    let mut guest = Guest::with("on-task-request", &body);
+    guest.imports = IMPORT_LOG.to_owned();
+    guest.manifest = manifest("imports = [\"chain\"]", "");
+    let plugin = load(&guest).await.unwrap();
+    request(&plugin).await.unwrap();
+    let counters = plugin.counters();
+    assert_eq!((counters.log_lines, counters.log_lines_dropped), (0, 1));
 }
 
 #[tokio::test]

@@ -1,11 +1,10 @@
 use std::time::Duration;
 
 use eigenshift_env::Env;
-use eigenshift_plugin::error::Withheld;
 use eigenshift_plugin::{Bundle, CallError, Grants, Host, HostError, HostOptions, Import, LoadError, Origin};
 
 use crate::fixtures::{host, load, options};
-use crate::guest::{Guest, IMPORT_CALL, IMPORT_LOG, LIFECYCLE, manifest, wit_text};
+use crate::guest::{Guest, IMPORT_CALL, LIFECYCLE, manifest, wit_text};
 
 async fn refusal(bytes: impl Into<Vec<u8>>) -> LoadError {
     host().load(Bundle::new(bytes.into(), Guest::default().manifest), &Grants::all()).await.unwrap_err()
@@ -40,7 +39,7 @@ async fn a_torn_component_is_refused_wherever_it_is_torn() {
     for len in (8..whole.len()).step_by(whole.len() / 20) {
         let error = refusal(&whole[..len]).await;
         // Torn between two sections it is a component still, with nothing in it.
-        assert!(matches!(error, LoadError::Compile(_) | LoadError::MissingExport { .. }), "{len}: {error}");
+        assert!(matches!(error, LoadError::Malformed(_) | LoadError::MissingExport { .. }), "{len}: {error}");
     }
 }
 
@@ -63,7 +62,7 @@ async fn a_manifest_that_asks_for_more_than_the_operator_gives_is_refused() {
     let error = host.load(guest.bundle(), &Grants::all()).await.unwrap_err();
     assert_eq!(error, LoadError::LimitNotGranted { limit: "memory-bytes", wanted: 1 << 21, granted: 1 << 20 });
     let error = host.load(Bundle::new(Guest::default().component(), "name = 1"), &Grants::all()).await.unwrap_err();
-    assert_eq!(error.code(), "manifest-invalid");
+    assert_eq!(error.code(), "manifest-value");
 }
 
 fn calls_the_chain() -> Guest {
@@ -76,21 +75,39 @@ fn calls_the_chain() -> Guest {
 }
 
 #[tokio::test]
-async fn an_import_that_is_not_granted_is_refused_by_name_and_by_whose_no_it_is() {
-    let mut guest = calls_the_chain();
-    let error = host().load(guest.bundle(), &[Import::Log].into_iter().collect()).await.unwrap_err();
-    assert_eq!(error, LoadError::ImportNotGranted { import: Import::Chain, by: Withheld::ByOperator });
-    assert!(error.to_string().contains("`chain`"), "{error}");
-    guest.manifest = manifest("imports = [\"log\"]", "");
-    let error = host().load(guest.bundle(), &Grants::all()).await.unwrap_err();
-    assert_eq!(error, LoadError::ImportNotGranted { import: Import::Chain, by: Withheld::ByManifest });
+async fn what_the_manifest_lists_and_the_operator_withholds_is_refused_by_name() {
+    let log: Grants = [Import::Log].into_iter().collect();
+    for guest in [calls_the_chain(), Guest::default()] {
+        // Whether the component imports it or not: the manifest says that it is needed.
+        let error = host().load(guest.bundle(), &log).await.unwrap_err();
+        assert_eq!(error, LoadError::ImportNotGranted { import: Import::Chain });
+        assert_eq!(error.code(), "import-not-granted");
+        assert!(error.to_string().contains("`chain`"), "{error}");
+    }
+}
 
-    let mut guest = Guest { imports: IMPORT_LOG.to_owned(), ..Guest::default() };
-    guest.body("describe", "(call $emit (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 16)");
-    let error = host().load(guest.bundle(), &Grants::none()).await.unwrap_err();
-    assert_eq!(error, LoadError::ImportNotGranted { import: Import::Log, by: Withheld::ByOperator });
-    // What is granted but not imported needs no grant.
-    host().load(Guest::default().bundle(), &Grants::none()).await.unwrap();
+#[tokio::test]
+async fn what_is_read_but_not_carried_out_is_refused_and_never_ignored() {
+    let mut guest = Guest::default();
+    for (top, below, what) in [
+        ("imports = [\"http\"]", "", "imports: http"),
+        ("imports = [\"keyvalue\"]", "", "imports: keyvalue"),
+        ("imports = [\"secrets\"]\nsecrets = [\"key\"]", "", "imports: secrets"),
+        ("", "[[trigger]]\ntype = \"timer\"\nname = \"a\"\nevery = \"1s\"", "trigger"),
+        ("", "[runtime]\nreuse-calls = 5", "runtime.reuse-calls"),
+    ] {
+        guest.manifest = manifest(top, below);
+        let error = load(&guest).await.unwrap_err();
+        assert_eq!(error, LoadError::NotYet(what));
+        assert_eq!(error.code(), "manifest-not-yet");
+    }
+}
+
+#[tokio::test]
+async fn what_the_manifest_does_not_list_needs_no_grant() {
+    let mut guest = calls_the_chain();
+    guest.manifest = manifest("", "");
+    host().load(guest.bundle(), &Grants::none()).await.unwrap();
 }
 
 #[tokio::test]

@@ -11,8 +11,12 @@
 mod cache;
 mod calls;
 mod chain;
+mod config;
+mod egress;
 mod fixtures;
+mod golden;
 mod guest;
+mod inspect;
 mod isolation;
 mod limits;
 mod load;

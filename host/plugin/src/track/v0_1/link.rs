@@ -1,13 +1,11 @@
 //! Which imports and exports a component has, and whether they are this track's.
 
-use std::collections::BTreeSet;
-
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 use super::bindings::Host_;
 use super::{wit_directory, wit_lifecycle, wit_rotation, wit_source, wit_submission};
-use crate::error::{LoadError, Withheld};
-use crate::manifest::{Import, Manifest};
+use crate::error::LoadError;
+use crate::manifest::Import;
 use crate::sandbox::call::text as engine_text;
 use crate::sandbox::imports::CallState;
 use crate::track::bounds::text;
@@ -28,36 +26,37 @@ pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
     Host_::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)
 }
 
-/// Refuses an import that is not known, not in the manifest, or not granted.
-pub(crate) fn check_imports(
-    component: &Component,
-    manifest: &Manifest,
-    granted: &BTreeSet<Import>,
-) -> Result<(), LoadError> {
-    for (name, _) in component.component_type().imports(component.engine()) {
-        let unknown = || LoadError::UnknownImport { name: text(name) };
-        let (interface, version) =
-            name.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')).ok_or_else(unknown)?;
-        let import = match interface {
-            "types" => None,
-            "chain" => Some(Import::Chain),
-            "log" => Some(Import::Log),
-            _ => return Err(unknown()),
-        };
-        if !version.starts_with(TRACK) {
-            let expected = format!("{PACKAGE}{interface}{VERSION}");
-            return Err(LoadError::OtherTrack { found: text(name), expected });
-        }
-        // Types are no capability.
-        let Some(import) = import else { continue };
-        if !manifest.imports.contains(&import) {
-            return Err(LoadError::ImportNotGranted { import, by: Withheld::ByManifest });
-        }
-        if !granted.contains(&import) {
-            return Err(LoadError::ImportNotGranted { import, by: Withheld::ByOperator });
-        }
+/// What this track has under an import's name.
+pub(crate) enum Found {
+    /// Types: no capability.
+    Types,
+    /// Functions.
+    Import(Import),
+    /// The interface, but of another track.
+    OtherTrack {
+        /// The name that this track has.
+        expected: String,
+    },
+    /// Nothing.
+    Nothing,
+}
+
+/// Looks an import's full name up.
+pub(crate) fn import(name: &str) -> Found {
+    let Some((interface, version)) = name.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')) else {
+        return Found::Nothing;
+    };
+    let found = match interface {
+        "types" => Found::Types,
+        "chain" => Found::Import(Import::Chain),
+        "log" => Found::Import(Import::Log),
+        _ => return Found::Nothing,
+    };
+    if version.starts_with(TRACK) {
+        found
+    } else {
+        Found::OtherTrack { expected: format!("{PACKAGE}{interface}{VERSION}") }
     }
-    Ok(())
 }
 
 /// What a component exports of this track.

@@ -17,6 +17,7 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use super::bounds::{self, MAX_FILTERS, MAX_PAYLOAD, MAX_URL, at_most, bad, bytes, key, text, word};
+use crate::capability::config::Sees;
 use crate::chain::ChainReader;
 use crate::error::{CallError, LoadError, ProcessError};
 use crate::sandbox::call::{Code, Context, text as engine_text};
@@ -29,7 +30,7 @@ use convert::{
     decision, directory_error, filter, from_block, from_candidate, from_certificate, from_service, from_task,
     from_trigger, plan, signables, source_error, submission_error, task_error,
 };
-pub(crate) use link::{Exports, add_to_linker, check_imports};
+pub(crate) use link::{Exports, Found, add_to_linker, import};
 
 mod bindings {
     #![allow(missing_docs, unsafe_code, unused_qualifications, clippy::all, clippy::indexing_slicing)]
@@ -63,18 +64,24 @@ use bindings::exports::eigenshift::avs::{
 
 /// Which imports work: the columns of PROTOCOL §10.
 enum Uses {
+    /// No import.
     Nothing,
-    Log,
-    LogAndChain(Arc<dyn ChainReader>, BlockRef),
+    /// `log` and the bundle's own configuration: equal calls give equal results on every operator.
+    Pure,
+    /// `log` and the configuration.
+    Local,
+    /// These and the chain, at this block.
+    Chain(Arc<dyn ChainReader>, BlockRef),
 }
 
 fn context(export: &'static str, service: Option<&Service>, task: Option<u32>, uses: Uses) -> Context {
-    let (log, chain) = match uses {
-        Uses::Nothing => (false, None),
-        Uses::Log => (true, None),
-        Uses::LogAndChain(reader, bound) => (true, Some(ChainAccess::new(reader, bound))),
+    let (log, config, chain) = match uses {
+        Uses::Nothing => (false, Sees::Nothing, None),
+        Uses::Pure => (true, Sees::Pinned, None),
+        Uses::Local => (true, Sees::Local, None),
+        Uses::Chain(reader, bound) => (true, Sees::Local, Some(ChainAccess::new(reader, bound))),
     };
-    Context { export, avs: service.map(|service| service.avs.clone()), task, log, chain }
+    Context { export, avs: service.map(|service| service.avs.clone()), task, log, chain, config }
 }
 
 fn task_context(export: &'static str, task: &Task, uses: Uses) -> Context {
@@ -157,8 +164,17 @@ impl Exports {
         task: &Task,
         chain: Arc<dyn ChainReader>,
     ) -> Result<Vec<Bytes>, CallError> {
+        self.answers(code, task, Uses::Chain(chain, task.reference_block)).await
+    }
+
+    /// `on-task-request` of a golden task: as pure as the two other callbacks.
+    pub(crate) async fn on_golden(&self, code: &Code, task: &Task) -> Result<Vec<Bytes>, CallError> {
+        self.answers(code, task, Uses::Pure).await
+    }
+
+    async fn answers(&self, code: &Code, task: &Task, uses: Uses) -> Result<Vec<Bytes>, CallError> {
         let argument = from_task(task);
-        let context = task_context("on-task-request", task, Uses::LogAndChain(chain, task.reference_block));
+        let context = task_context("on-task-request", task, uses);
         let answers =
             invoke!(code, self.lifecycle, context, |guest, store| guest.call_on_task_request(store, &argument)).await?;
         let answers = answers.map_err(task_error)?;
@@ -174,7 +190,7 @@ impl Exports {
     ) -> Result<Vec<Signable>, CallError> {
         let argument = from_task(task);
         let responses: Vec<Vec<u8>> = responses.iter().map(|response| response.to_vec()).collect();
-        let context = task_context("on-submit-task-to-leader", task, Uses::Log);
+        let context = task_context("on-submit-task-to-leader", task, Uses::Pure);
         let items = invoke!(code, self.lifecycle, context, |guest, store| guest
             .call_on_submit_task_to_leader(store, &argument, &responses))
         .await?;
@@ -193,7 +209,7 @@ impl Exports {
             payload: response.payload.to_vec(),
             extension: response.extension.to_vec(),
         };
-        let context = task_context("on-leader-process-task-response", task, Uses::Log);
+        let context = task_context("on-leader-process-task-response", task, Uses::Pure);
         let verdict = invoke!(code, self.lifecycle, context, |guest, store| guest
             .call_on_leader_process_task_response(store, &argument, &response))
         .await?;
@@ -211,7 +227,7 @@ impl Exports {
     pub(crate) async fn event_filters(&self, code: &Code, service: &Service) -> Result<Vec<EventFilter>, CallError> {
         let indices = self.source.as_ref().ok_or(CallError::Unsupported)?;
         let argument = from_service(service);
-        let context = context("event-filters", Some(service), None, Uses::Log);
+        let context = context("event-filters", Some(service), None, Uses::Local);
         let filters =
             invoke!(code, indices, context, |guest, store| guest.call_event_filters(store, &argument)).await?;
         at_most("event filters", filters.len(), MAX_FILTERS)?;
@@ -228,7 +244,7 @@ impl Exports {
     ) -> Result<Plan, CallError> {
         let indices = self.source.as_ref().ok_or(CallError::Unsupported)?;
         let (argument, at, trigger) = (from_service(service), from_block(&block), from_trigger(trigger));
-        let context = context("on-trigger", Some(service), None, Uses::LogAndChain(chain, block));
+        let context = context("on-trigger", Some(service), None, Uses::Chain(chain, block));
         let planned = invoke!(code, indices, context, |guest, store| guest
             .call_on_trigger(store, &argument, &at, &trigger))
         .await?;
@@ -247,7 +263,7 @@ impl Exports {
         let indices = self.submission.as_ref().ok_or(CallError::Unsupported)?;
         let (argument, at) = (from_task(task), from_block(&block));
         let certificates: Vec<_> = certificates.iter().map(from_certificate).collect();
-        let context = task_context("submit", task, Uses::LogAndChain(chain, block));
+        let context = task_context("submit", task, Uses::Chain(chain, block));
         let decided = invoke!(code, indices, context, |guest, store| guest.call_submit(
             store,
             &argument,
@@ -268,7 +284,7 @@ impl Exports {
     ) -> Result<bool, CallError> {
         let indices = self.submission.as_ref().ok_or(CallError::Unsupported)?;
         let (argument, at) = (from_task(task), from_block(&block));
-        let context = task_context("is-answered", task, Uses::LogAndChain(chain, block));
+        let context = task_context("is-answered", task, Uses::Chain(chain, block));
         invoke!(code, indices, context, |guest, store| guest.call_is_answered(store, &argument, &at))
             .await?
             .map_err(submission_error)
@@ -302,7 +318,7 @@ impl Exports {
     ) -> Result<bool, CallError> {
         let indices = self.directory.as_ref().ok_or(CallError::Unsupported)?;
         let (argument, at, operator) = (from_service(service), from_block(&block), operator.to_vec());
-        let context = context("is-registered-operator", Some(service), None, Uses::LogAndChain(chain, block));
+        let context = context("is-registered-operator", Some(service), None, Uses::Chain(chain, block));
         invoke!(code, indices, context, |guest, store| guest
             .call_is_registered_operator(store, &argument, &at, &operator))
         .await?
@@ -319,7 +335,7 @@ impl Exports {
     ) -> Result<Option<String>, CallError> {
         let indices = self.directory.as_ref().ok_or(CallError::Unsupported)?;
         let (argument, at, operator) = (from_service(service), from_block(&block), operator.to_vec());
-        let context = context("fetch-operator-url", Some(service), None, Uses::LogAndChain(chain, block));
+        let context = context("fetch-operator-url", Some(service), None, Uses::Chain(chain, block));
         let url = invoke!(code, indices, context, |guest, store| guest
             .call_fetch_operator_url(store, &argument, &at, &operator))
         .await?
