@@ -23,7 +23,7 @@
 //! - What is verified as part of a sum counts only with all of the sum, and is no evidence before it is verified alone.
 //! - Whoever sent a wrong signature is verified apart from the others and after them.
 //! - One bad signature loses no good one; a caller that goes away, a stalled reader of events, a late share of a closed
-//!   task hold up nobody. Everything held is bounded.
+//!   task hold up nobody. What waits is bounded in number and bytes.
 //! - [`check_certificate`] and [`operators::Operators`] are pure: equal inputs give equal answers on every node.
 //!
 //! # Not here

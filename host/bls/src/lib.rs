@@ -3,7 +3,7 @@
 //! For the crates that hold a key, collect signatures or check certificates.
 //!
 //! # Layout
-//! - [`scheme`]: what a BLS scheme offers, so that a second curve can join behind the same code.
+//! - [`scheme`]: what both BLS schemes offer, and the laws that the tests hold them to.
 //! - [`bn254`]: EigenLayer's scheme: signatures and operator ids in G1, verification keys in G2.
 //! - [`bls12381`]: Ethereum's scheme: keys in G1, signatures in G2.
 //! - [`any`]: keys and signatures of whichever curve a cluster uses.

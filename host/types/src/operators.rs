@@ -13,7 +13,8 @@ pub struct QuorumRecord {
     pub number: u8,
     /// Sum of the operators' stakes in it.
     pub total_stake: Stake,
-    /// Sum of the G1 keys of the operators that have stake in it (uncompressed: x, y).
+    /// Sum of the contract keys, which both curves have in G1, of the operators that have stake in it; uncompressed: x, y,
+    /// of 32 bytes each over BN254, of 48 over BLS12-381.
     pub aggregate_g1: Bytes,
 }
 
@@ -24,9 +25,10 @@ pub struct OperatorRecord {
     pub id: OperatorId,
     /// The account that registered the keys and signs joins.
     pub address: Address,
-    /// G1 public key, uncompressed: x, y, 32 bytes big-endian each for BN254.
+    /// The key that contracts add up, in G1, uncompressed: x, y, big-endian, 32 bytes each over BN254, 48 over BLS12-381.
     pub g1: Bytes,
-    /// G2 public key, uncompressed, imaginary parts first (the order of EIP-197 and of EigenLayer's contracts).
+    /// The key that verifies over BN254: in G2, uncompressed, imaginary parts first (the order of EIP-197 and of
+    /// EigenLayer's contracts). Empty over BLS12-381, where `g1` verifies.
     pub g2: Bytes,
     /// Stake in each quorum, in the order of [`OperatorSet::quorums`].
     pub stakes: Vec<Stake>,

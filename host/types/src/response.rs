@@ -31,7 +31,7 @@ pub struct ResponseEnvelope {
     pub digest: B256,
     /// The AVS's extension of `S`; not covered by the BLS signature.
     pub extension: Bytes,
-    /// The operator's BLS signature over `digest`, uncompressed G1.
+    /// The operator's BLS signature over `digest`, uncompressed: in G1 over BN254, in G2 over BLS12-381.
     pub signature: Bytes,
     /// The node key's signature over everything above.
     pub envelope_signature: NodeSignature,

@@ -112,6 +112,6 @@ pub struct Certificate {
     pub digest: B256,
     /// Who signed, over the task's operator set.
     pub signers: Bitmap,
-    /// Sum of the signatures, each once per task quorum its signer has stake in; uncompressed G1.
+    /// Sum of the signatures, each once per task quorum its signer has stake in; uncompressed: in G1 over BN254, in G2 over BLS12-381.
     pub signature: Bytes,
 }

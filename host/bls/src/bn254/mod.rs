@@ -6,7 +6,7 @@
 //! # Libraries
 //! Two libraries of this curve were compared: arkworks 0.6, in Rust, and halo2curves 0.9, whose fields are in assembly on
 //! x86-64. `cargo xtask bench bls` prints both products of two pairings beside this crate's verification, in one run.
-//! halo2curves' is about a quarter faster, so pairings are done over its fields, with a loop of ours that takes prepared
+//! halo2curves' was up to a quarter faster, so pairings are done over its fields, with a loop of ours that takes prepared
 //! points (`pairing`). Decoding, hashing and sums are arkworks': there the difference is small, its code is generic over
 //! both groups, and it runs on every processor. Both keep field elements in the same form, so that nothing is converted.
 
