@@ -104,6 +104,9 @@ impl Library {
             flag(&["--remap-path-prefix=".as_ref(), home.join("registry/src").as_os_str(), "=/crates".as_ref()]);
         }
         flag(&["--remap-path-prefix=".as_ref(), place.root.as_os_str(), "=/eigenshift".as_ref()]);
+        // The linker's own default is 1 MiB, which stands before the data: the pages that a call touches would lie beyond
+        // those that the host keeps resident, and be faulted in anew by every call.
+        flag(&["-Clink-arg=-zstack-size=131072".as_ref()]);
         flags.join("\u{1f}".as_ref())
     }
 }

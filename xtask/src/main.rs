@@ -134,9 +134,10 @@ fn demo(place: &Place, arguments: &[String]) -> Result<()> {
 }
 
 /// Packages with the example that prints figures, and the names of its groups.
-const BENCHES: [(&str, &str, &[&str]); 2] = [
+const BENCHES: [(&str, &str, &[&str]); 3] = [
     ("eigenshift-aggregation", "figures", &["bls", "aggregation"]),
-    ("eigenshift-node", "bench", &["plugin", "cluster"]),
+    ("eigenshift-plugin", "figures", &["plugin"]),
+    ("eigenshift-node", "bench", &["cluster"]),
 ];
 
 fn bench(place: &Place, names: &[String]) -> Result<()> {

@@ -1,9 +1,8 @@
 //! The figures that `cargo xtask bench` prints, one a line: `name value unit`.
 //!
-//! Names given on the command line choose among the groups `plugin` and `cluster`; none means all.
+//! Names given on the command line choose among the groups, of which there is one: `cluster`; none means all.
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,10 +16,8 @@ use eigenshift_ledger::Settings;
 use eigenshift_ledger::settings::{Mode, Policy};
 use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
 use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, OperatorKeys};
-use eigenshift_plugin::{
-    AggregateKey, Bundle, CallError, Grants, Host, HostOptions, PeerResponse, ProcessError, Signable, Task,
-};
-use eigenshift_types::{B256, BlockRef, Bytes, OperatorId, ResponseKey, Service, TaskIndex, U256, keccak256};
+use eigenshift_plugin::{AggregateKey, CallError, PeerResponse, ProcessError, Signable, Task};
+use eigenshift_types::{B256, Bytes, ResponseKey, Service, TaskIndex, U256, keccak256};
 use futures::future::join_all;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -34,50 +31,12 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted.get(at).copied().unwrap_or_default()
 }
 
-fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
-}
-
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
 fn service() -> Outcome<Service> {
     Ok(Service { avs: "bench".parse()?, chain_id: 31_337, service_manager: Default::default() })
-}
-
-/// One pure callback of incredible-squaring in a fresh instance, 256 bytes in.
-async fn plugin(env: &Env) -> Outcome<()> {
-    let folder = std::env::var_os("EIGENSHIFT_COMPONENTS")
-        .map_or_else(|| PathBuf::from("plugins/target/components"), PathBuf::from);
-    let component = std::fs::read(folder.join("incredible-squaring.wasm"))?;
-    let manifest = std::fs::read_to_string(folder.join("incredible-squaring.avs.toml"))?;
-    let host = Host::new(HostOptions::default(), env)?;
-    let plugin = host.load(Bundle::new(component, manifest), &Grants::all()).await?;
-    let task = Task {
-        index: 3,
-        request: Bytes::copy_from_slice(&U256::from(12).to_be_bytes::<32>()),
-        service: service()?,
-        reference_block: BlockRef::default(),
-        reference_time: 0,
-    };
-    // K is (uint32 taskIndex, uint256 numberSquared): 64 bytes; the extension brings it to 256.
-    let payload = [U256::from(3).to_be_bytes::<32>(), U256::from(144).to_be_bytes::<32>()].concat();
-    let response =
-        PeerResponse { operator_id: OperatorId::default(), payload: payload.into(), extension: vec![7; 192].into() };
-    let mut times = Vec::new();
-    for round in 0..5_500 {
-        let start = Instant::now();
-        // The plugin has no extension and says so; the call is the same.
-        let _ = plugin.on_leader_process_task_response(&task, &response).await;
-        if round >= 500 {
-            times.push(start.elapsed());
-        }
-    }
-    times.sort_unstable();
-    print("call_fresh_p50_us", micros(percentile(&times, 50)), "us");
-    print("call_fresh_p99_us", micros(percentile(&times, 99)), "us");
-    Ok(())
 }
 
 /// Squares without a sandbox, so that the figures are the cluster's.
@@ -285,9 +244,6 @@ async fn main() -> Outcome<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let chosen = |group: &str| wanted.is_empty() || wanted.iter().any(|name| name == group);
     let env = Env::real();
-    if chosen("plugin") {
-        plugin(&env).await?;
-    }
     if chosen("cluster") {
         latency(&env).await?;
         throughput(&env).await?;
