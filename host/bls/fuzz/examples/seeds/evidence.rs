@@ -1,6 +1,6 @@
 //! Evidence of two answers, and what is none.
 
-use eigenshift_aggregation::Evidence;
+use eigenshift_aggregation::{Answer, Evidence};
 use eigenshift_bls::{Curve, SecretKey};
 use eigenshift_types::{B256, Bytes, ResponseKey};
 
@@ -12,7 +12,8 @@ pub fn seeds() -> Seeds {
         let secret = SecretKey::from_bytes(curve, &number(0x1234)).expect("small numbers are keys");
         let signed = |n| {
             let digest = B256::repeat_byte(n);
-            (digest, secret.sign(digest).encode())
+            let payload = Bytes::copy_from_slice(&[n]);
+            Answer { digest, signature: secret.sign(digest).encode(), payload, extension: Bytes::new() }
         };
         let good = Evidence {
             task: 7,
@@ -26,9 +27,10 @@ pub fn seeds() -> Seeds {
         let zeros = Bytes::from(vec![0; good.public_key.len()]);
         let other_curve = if curve == Curve::Bn254 { Curve::Bls12381 } else { Curve::Bn254 };
         let json = good.to_json();
+        let wrong = Answer { digest: B256::repeat_byte(3), ..signed(2) };
         for (kind, text) in [
             ("same-digest", Evidence { second: signed(1), ..good.clone() }.to_json()),
-            ("wrong-signature", Evidence { second: (B256::repeat_byte(3), signed(2).1), ..good.clone() }.to_json()),
+            ("wrong-signature", Evidence { second: wrong, ..good.clone() }.to_json()),
             ("zeros-as-key", Evidence { public_key: zeros, ..good.clone() }.to_json()),
             ("empty-key", Evidence { public_key: Bytes::new(), ..good.clone() }.to_json()),
             ("other-curve", Evidence { curve: other_curve, ..good.clone() }.to_json()),
