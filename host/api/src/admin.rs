@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use eigenshift_engine::{RequestError, Triggered};
 use eigenshift_env::Env;
-use eigenshift_types::Bytes;
+use eigenshift_types::{B256, Bytes};
 use http::{HeaderMap, header};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -22,6 +22,11 @@ use crate::{ApiError, Avss, body};
 
 /// Largest request: twice (hexadecimal) the largest task request that settings allow, and a little.
 const MAX_TASK: usize = 520 * 1024;
+
+/// Largest bundle: the largest component and manifest that the ledger takes.
+const MAX_BUNDLE: usize = 65 << 20;
+
+const MAX_ROLLBACK: usize = 4096;
 
 /// The admin token. Not printable.
 #[derive(Clone)]
@@ -60,6 +65,36 @@ pub struct TaskRequest {
     pub payload: Bytes,
 }
 
+/// Says for which activation a publisher signed: given in the query with the bundle as body, or in the body for a former
+/// bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signed {
+    /// How many activations there were when it was signed.
+    pub sequence: u64,
+    /// The publisher's signature; `0x` and hexadecimal.
+    pub signature: Bytes,
+}
+
+/// A former bundle that is to come back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// Which.
+    pub digest: B256,
+    /// How many activations there were when it was signed.
+    pub sequence: u64,
+    /// The publisher's signature; `0x` and hexadecimal.
+    pub signature: Bytes,
+}
+
+/// What a deployment answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// sha256 of the bundle.
+    pub digest: B256,
+}
+
 impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         let status = match error.code() {
@@ -77,6 +112,8 @@ pub fn router(env: Env, avss: Avss, token: Token) -> Router {
         .route("/v1/avs", get(list))
         .route("/v1/avs/{avs}/tasks", post(create))
         .route("/v1/avs/{avs}/rotate", post(rotate))
+        .route("/v1/avs/{avs}/bundles", post(deploy))
+        .route("/v1/avs/{avs}/bundles/rollback", post(rollback))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(admin.clone(), authorize))
@@ -120,6 +157,25 @@ async fn create(
     })?;
     let TaskRequest { payload } = body::json(&admin.env, body, MAX_TASK).await?;
     Ok(Json(avs.request_task(key, payload).await?))
+}
+
+async fn deploy(
+    State(admin): State<Admin>,
+    path: AvsPath,
+    query: Result<Query<Signed>, QueryRejection>,
+    body: Body,
+) -> Result<Json<Deployed>, ApiError> {
+    let avs = avs_of(&admin, path)?;
+    let Query(signed) = query.map_err(|error| ApiError::new(400, "malformed", error.body_text()))?;
+    let bundle = body::bytes(&admin.env, body, MAX_BUNDLE).await?;
+    let digest = avs.propose_bundle(bundle.into(), signed.sequence, signed.signature).await?;
+    Ok(Json(Deployed { digest }))
+}
+
+async fn rollback(State(admin): State<Admin>, path: AvsPath, body: Body) -> Result<Json<()>, ApiError> {
+    let avs = avs_of(&admin, path)?;
+    let request: RollbackRequest = body::json(&admin.env, body, MAX_ROLLBACK).await?;
+    Ok(Json(avs.propose_former(request.digest, request.sequence, request.signature).await?))
 }
 
 async fn rotate(State(admin): State<Admin>, path: AvsPath) -> Result<Json<()>, ApiError> {

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::CliError;
 use crate::config::{self, Config};
 
-const PATIENCE: Duration = Duration::from_secs(75);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(75);
 
 /// Which node, and which of its AVSs.
 #[derive(Args, Debug)]
@@ -29,7 +29,7 @@ pub struct Target {
 }
 
 impl Target {
-    fn read(&self) -> Result<(Config, String), CliError> {
+    pub(crate) fn read(&self) -> Result<(Config, String), CliError> {
         let config = config::read(&self.config)?;
         let avs = match (&self.avs, config.avss.as_slice()) {
             (Some(avs), all) if all.iter().any(|known| known.id.as_str() == avs) => avs.clone(),
@@ -47,8 +47,30 @@ impl Target {
     }
 }
 
+/// A node's admin listener, and what opens it.
+pub(crate) struct Administration {
+    pub base: String,
+    pub authorization: Zeroizing<String>,
+}
+
+impl Administration {
+    pub fn of(config: &Config) -> Result<Self, CliError> {
+        let admin = config
+            .node
+            .admin
+            .ok_or_else(|| CliError::Usage("the node has no admin listener: set admin in [node]".to_owned()))?;
+        let path = config.node.data_dir.join("admin.token");
+        let token = std::fs::read_to_string(&path).map(Zeroizing::new).map_err(|error| CliError::File {
+            path: path.clone(),
+            why: format!("{error}; the node makes it at its first start"),
+        })?;
+        let authorization = Zeroizing::new(format!("Bearer {}", token.trim()));
+        Ok(Self { base: format!("http://{admin}"), authorization })
+    }
+}
+
 /// A node's refusal is its own words; without an answer, what to look at.
-fn unanswered(error: &PostError, listener: &str) -> CliError {
+pub(crate) fn unanswered(error: &PostError, listener: &str) -> CliError {
     CliError::Ask(match error {
         PostError::Unreachable { .. } | PostError::Timeout { .. } => {
             format!("{error}; is the node running (`eigenshift run`), with the same {listener} in its [node]?")
@@ -154,23 +176,13 @@ fn payload(text: &str) -> Result<Bytes, CliError> {
 /// [`CliError`].
 pub async fn send(args: SendArgs) -> Result<(), CliError> {
     let (config, avs) = args.target.read()?;
-    let admin = config
-        .node
-        .admin
-        .ok_or_else(|| CliError::Usage("the node has no admin listener: set admin in [node]".to_owned()))?;
-    let path = config.node.data_dir.join("admin.token");
-    let token = std::fs::read_to_string(&path).map_err(|error| CliError::File {
-        path: path.clone(),
-        why: format!("{error}; the node makes it at its first start"),
-    })?;
-    let token = Zeroizing::new(token.trim().to_owned());
+    let admin = Administration::of(&config)?;
     let env = Env::real();
     let key = args.key.unwrap_or_else(|| hex::encode(env.random_32()));
     let request = TaskRequest { payload: payload(&args.payload)? };
-    let authorization = Zeroizing::new(format!("Bearer {}", token.as_str()));
-    let headers = [("authorization", authorization.as_str()), ("idempotency-key", key.as_str())];
+    let headers = [("authorization", admin.authorization.as_str()), ("idempotency-key", key.as_str())];
     let triggered: Triggered = HttpClient::new(&env)
-        .post_with(&format!("http://{admin}"), &format!("/v1/avs/{avs}/tasks"), &headers, &request, PATIENCE)
+        .post_with(&admin.base, &format!("/v1/avs/{avs}/tasks"), &headers, &request, PATIENCE)
         .await
         .map_err(|error| unanswered(&error, "admin"))?;
     match triggered {

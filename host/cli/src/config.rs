@@ -161,6 +161,7 @@ pub struct ClusterConfig {
     max_voters: Option<u32>,
     max_open_tasks: Option<u32>,
     keys_per_task: Option<u32>,
+    publishers: Option<Vec<Address>>,
     start_block: Option<u64>,
 }
 
@@ -222,6 +223,7 @@ impl ClusterConfig {
         let most = if settings.rotation.mode == Mode::Assignment { 256 } else { defaults.max_open_tasks };
         settings.max_open_tasks = self.max_open_tasks.unwrap_or(most);
         settings.keys_per_task = self.keys_per_task.unwrap_or(defaults.keys_per_task);
+        settings.publishers = self.publishers.clone().unwrap_or(defaults.publishers);
         match settings.problem() {
             Some(problem) => Err(problem.to_owned()),
             None => Ok((settings, self.start_block)),

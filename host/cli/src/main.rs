@@ -3,6 +3,7 @@
 mod ask;
 mod config;
 mod demo;
+mod plugin;
 mod run;
 
 use std::io::IsTerminal;
@@ -29,6 +30,11 @@ enum Command {
     Run(run::RunArgs),
     /// Show an AVS on a running node.
     Status(ask::StatusArgs),
+    /// Plugins: what they need, and which one a cluster runs.
+    Plugin {
+        #[command(subcommand)]
+        command: plugin::PluginCommand,
+    },
     /// Tasks.
     Task {
         #[command(subcommand)]
@@ -118,6 +124,7 @@ async fn main() -> ExitCode {
             demo::develop(args).await
         }
         Command::Run(args) => run::run(args).await,
+        Command::Plugin { command } => plugin::run(command).await,
         Command::Status(args) => ask::status(args).await,
         Command::Task { command: TaskCommand::Send(args) } => ask::send(args).await,
     };

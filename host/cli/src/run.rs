@@ -26,7 +26,7 @@ pub struct RunArgs {
     pub config: PathBuf,
 }
 
-fn file(path: &Path, why: impl std::fmt::Display) -> CliError {
+pub(crate) fn file(path: &Path, why: impl std::fmt::Display) -> CliError {
     CliError::File { path: path.to_owned(), why: why.to_string() }
 }
 
@@ -61,11 +61,11 @@ fn node_options(config: &NodeConfig) -> NodeOptions {
     }
 }
 
-const MAX_MANIFEST: u64 = 64 * 1024;
-const MAX_COMPONENT: u64 = 32 * 1024 * 1024;
+pub(crate) const MAX_MANIFEST: u64 = 64 * 1024;
+pub(crate) const MAX_COMPONENT: u64 = 32 * 1024 * 1024;
 const MAX_PASSWORD: u64 = 4096;
 
-fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
+pub(crate) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     let size = std::fs::metadata(path).map_err(|error| file(path, error))?.len();
     if size > most {
         return Err(file(path, format!("{size} bytes, at most {most} are taken")));

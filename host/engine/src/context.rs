@@ -10,6 +10,7 @@ use eigenshift_env::{Env, Pool};
 use eigenshift_types::{B256, ClusterId, Epoch, NodeId, NodeKey, Service, TaskSpec};
 use tokio_util::sync::CancellationToken;
 
+use crate::avs::ASK_APPLIED;
 use crate::callbacks::Callbacks;
 use crate::counters::Counters;
 use crate::drivers::transactions::{Flights, Nonces};
@@ -17,6 +18,7 @@ use crate::evidence::EvidenceStore;
 use crate::guard::Guard;
 use crate::http::HttpClient;
 use crate::ledger::Ledger;
+use crate::logics::{Bundles, Logics};
 use crate::sets::Sets;
 
 /// Which node of which cluster this is.
@@ -80,7 +82,9 @@ pub(crate) struct Context {
     pub ledger: Ledger,
     pub group: Group,
     pub chain: Arc<dyn Chain>,
-    pub callbacks: Arc<dyn Callbacks>,
+    pub logics: Logics,
+    /// None for native logic, which is never swapped.
+    pub bundles: Option<Arc<dyn Bundles>>,
     pub guard: Guard,
     pub evidence: EvidenceStore,
     pub sets: Sets,
@@ -110,11 +114,57 @@ impl Context {
         }
     }
 
+    /// The logic that a task must be answered with, if it is loaded.
+    pub fn logic_of(&self, spec: &TaskSpec) -> Option<Arc<dyn Callbacks>> {
+        self.logics.get(spec.bundle_digest)
+    }
+
+    /// The logic of new tasks, if it is loaded.
+    pub fn active_logic(&self) -> Option<Arc<dyn Callbacks>> {
+        self.logics.get(self.ledger.read(|state| state.bundle))
+    }
+
     /// Whether this node leads, confirmed, with everything applied.
     pub fn leads(&self) -> bool {
         let leader = self.group.leadership();
         let leadership = leader.borrow();
         leadership.ready && leadership.leader == Some(self.identity.node)
+    }
+
+    /// Waits until what the leader has applied is applied here too, which is then true, or for as long as a silent leader
+    /// takes to be replaced: a node that was away would first see tasks open that ended long ago, and answer them.
+    pub async fn catch_up(&self) -> bool {
+        let mut backoff = Backoff::new(&self.patience);
+        let applied = async {
+            let mut leadership = self.group.leadership();
+            loop {
+                let leader = *leadership.borrow_and_update();
+                match leader.leader {
+                    Some(leader) if leader == self.identity.node => return None,
+                    Some(leader) => {
+                        let asked =
+                            self.group.ask(leader, ASK_APPLIED, bytes::Bytes::new(), self.patience.request).await;
+                        if let Some(applied) = asked.ok().and_then(|answer| serde_json::from_slice::<u64>(&answer).ok())
+                        {
+                            return Some(applied);
+                        }
+                        self.env.clock.sleep(backoff.next()).await;
+                    }
+                    None => leadership.changed().await.ok()?,
+                }
+            }
+        };
+        let catching_up = async {
+            let Some(leaders) = applied.await else { return true };
+            let mut changes = self.ledger.changes();
+            // An error means that nothing will be applied any more.
+            changes.wait_for(|applied| *applied >= leaders).await.is_ok()
+        };
+        tokio::select! {
+            caught_up = catching_up => caught_up,
+            () = self.env.clock.sleep(self.patience.down_after) => false,
+            () = self.stop.cancelled() => false,
+        }
     }
 
     /// Waits, or ends early when the AVS is stopped: then false.

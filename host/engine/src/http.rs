@@ -130,6 +130,23 @@ impl HttpClient {
         self.within(timeout, url, request).await
     }
 
+    /// Posts bytes to `base` + `path` and reads the JSON answer, as [`HttpClient::post_with`] does.
+    ///
+    /// # Errors
+    /// [`PostError`].
+    pub async fn post_bytes<A: DeserializeOwned>(
+        &self,
+        base: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<A, PostError> {
+        let url = url(base, path);
+        let request = request(&url, Method::POST, headers, body)?;
+        self.within(timeout, url, request).await
+    }
+
     /// Reads the JSON at `base` + `path`: at most 4 MiB, within `timeout`.
     ///
     /// # Errors

@@ -189,7 +189,9 @@ impl Joins {
         if !near || !self.context.chain.is_canonical(join.block).await.map_err(|error| not_now(&error))? {
             return Err(JoinError::StaleBlock(join.block));
         }
-        let registered = match self.context.callbacks.directory() {
+        let logic = self.context.active_logic();
+        let logic = logic.ok_or_else(|| JoinError::NotNow("the active bundle is not loaded here yet".to_owned()))?;
+        let registered = match logic.directory() {
             Some(directory) => {
                 let fetching = directory.fetch_operator_url(head, join.operator);
                 let published = caught(fetching).await.map_err(|error| not_now(&error))?;

@@ -47,6 +47,11 @@ impl Replica {
     pub fn halted(&self) -> watch::Receiver<Option<Halt>> {
         self.halted.subscribe()
     }
+
+    /// Has everybody look at the state again, though it is the same: something beside it changed.
+    pub fn nudge(&self) {
+        self.applied.send_modify(|_| ());
+    }
 }
 
 impl StateMachine for Replica {
@@ -155,6 +160,11 @@ impl Ledger {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.replica.changes()
+    }
+
+    /// Has everybody look at the state again, though it is the same: something beside it changed.
+    pub fn nudge(&self) {
+        self.replica.nudge();
     }
 
     /// Has a command logged, and waits until this node has applied it. None means that nothing changed, because it was

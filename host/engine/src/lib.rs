@@ -4,8 +4,9 @@
 //!
 //! # Layout
 //! - [`avs`]: one AVS at work: its options, its handle.
-//! - [`callbacks`]: what an AVS's logic is, over bytes; [`wasm`]: a plugin as that logic.
-//! - `drivers`: respond (every operator), inbox and aggregate and submit (a task's aggregator), trigger, plan, lead and
+//! - [`callbacks`]: what an AVS's logic is, over bytes; [`wasm`]: a plugin as that logic;
+//!   [`logics`]: its versions.
+//! - `drivers`: respond and swap (every operator), inbox and aggregate and submit (a task's aggregator), trigger, plan, lead and
 //!   members (the leader), watch (every member).
 //! - [`guard`]: no two digests for one task and key; [`signer`]: signing for one task, under the guard; [`evidence`]: who
 //!   signed two; [`ledger`]: reading and proposing; [`sets`]: operator sets as this node's chain has them; [`join`]: taking operators in; [`http`]: posting to other operators.
@@ -32,6 +33,7 @@ pub mod guard;
 pub mod http;
 pub mod join;
 pub mod ledger;
+pub mod logics;
 pub mod sets;
 pub mod signer;
 pub mod status;

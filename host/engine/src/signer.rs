@@ -5,7 +5,7 @@ use std::sync::Arc;
 use eigenshift_plugin::{CallError, PeerResponse, ProcessError, Signable, Task};
 use eigenshift_types::Bytes;
 
-use crate::callbacks::caught;
+use crate::callbacks::{Callbacks, caught};
 use crate::context::Context;
 use crate::guard::{GuardError, Signed};
 
@@ -46,11 +46,12 @@ pub enum SignError {
 pub struct TaskSigner {
     context: Arc<Context>,
     task: Task,
+    logic: Arc<dyn Callbacks>,
 }
 
 impl TaskSigner {
-    pub(crate) fn new(context: Arc<Context>, task: Task) -> Self {
-        Self { context, task }
+    pub(crate) fn new(context: Arc<Context>, task: Task, logic: Arc<dyn Callbacks>) -> Self {
+        Self { context, task, logic }
     }
 
     /// Signs one response: the BLS signature over its digest, uncompressed: 64 bytes of BN254, 192 of BLS12-381.
@@ -67,7 +68,7 @@ impl TaskSigner {
         let context = &self.context;
         let settled =
             context.ledger.read(|state| state.settings.as_ref().map_or(0, |settings| settings.keys_per_task as usize));
-        let most = settled.min(context.callbacks.max_keys());
+        let most = settled.min(self.logic.max_keys());
         if responses.is_empty() || responses.len() > most {
             return Err(SignError::Count { found: responses.len(), most });
         }
@@ -97,7 +98,7 @@ impl TaskSigner {
             payload: response.payload.clone(),
             extension: response.extension.clone(),
         };
-        let place = caught(self.context.callbacks.on_leader_process_task_response(&self.task, &own)).await;
+        let place = caught(self.logic.on_leader_process_task_response(&self.task, &own)).await;
         let place = place.map_err(|error| match error {
             ProcessError::Call(error) => SignError::Call(error),
             ProcessError::Rejected { code, message } => SignError::Rejected { code, message },

@@ -79,6 +79,56 @@ impl TaskStatus {
     }
 }
 
+/// A bundle that a publisher wants to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProposedStatus {
+    /// sha256 of the bundle.
+    pub digest: B256,
+    /// Who brought it.
+    pub by: NodeId,
+    /// Members that have it loaded.
+    pub ready: Vec<NodeId>,
+    /// Members that will not run it, and why.
+    pub refused: BTreeMap<NodeId, String>,
+}
+
+/// The bundles of an AVS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundlesStatus {
+    /// What new tasks run.
+    pub active: B256,
+    /// How often a bundle was activated: what the next publisher's signature must name.
+    pub activations: u64,
+    /// What was active before, newest last.
+    pub former: Vec<B256>,
+    /// What is loaded on this node.
+    pub loaded: Vec<B256>,
+    /// What waits for enough stake to have it ready.
+    pub proposed: Vec<ProposedStatus>,
+    /// Members to whom the active one gave no answer, and why.
+    pub no_answers: BTreeMap<NodeId, String>,
+}
+
+impl BundlesStatus {
+    /// The bundles of a state, of which a node has these loaded.
+    #[must_use]
+    pub fn of(state: &State, loaded: Vec<B256>) -> Self {
+        let proposed = |(digest, proposal): (&B256, &eigenshift_ledger::state::Proposal)| {
+            let reports = state.bundle_reports.get(digest).cloned().unwrap_or_default();
+            let ready = reports.ready.into_iter().collect();
+            ProposedStatus { digest: *digest, by: proposal.by, ready, refused: reports.refused }
+        };
+        Self {
+            active: state.bundle,
+            activations: state.activations,
+            former: state.former_bundles.iter().copied().collect(),
+            loaded,
+            proposed: state.proposals.iter().map(proposed).collect(),
+            no_answers: state.no_answers.clone(),
+        }
+    }
+}
+
 /// One AVS on this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AvsStatus {
@@ -102,8 +152,8 @@ pub struct AvsStatus {
     pub members: Vec<MemberStatus>,
     /// The cluster's settings.
     pub settings: Option<Settings>,
-    /// The active bundle.
-    pub bundle: B256,
+    /// The active bundle, and which others there are.
+    pub bundles: BundlesStatus,
     /// To whom leadership is to be handed.
     pub hand_over_due: Option<NodeId>,
     /// Live tasks.

@@ -4,7 +4,7 @@
 //! order: frame, author, signature, id used once, right to log it, precondition. Only after the last check does anything
 //! change.
 
-mod bundles;
+pub mod bundles;
 mod members;
 mod tasks;
 
@@ -124,9 +124,9 @@ fn command_reply(state: &mut State, cache: &mut Cache, context: Context, command
         Command::Close { task, outcome, at } => tasks::close(state, context, task, outcome, at),
         Command::BundleReady { digest } => bundles::report(state, context, digest, None),
         Command::BundleRefused { digest, why } => bundles::report(state, context, digest, Some(why)),
-        Command::Activate { digest, set_digest, publisher_signature } => {
-            bundles::activate(state, context, digest, set_digest, &publisher_signature)
-        }
+        Command::ProposeBundle(bundle) => bundles::propose(state, context, *bundle),
+        Command::Activate { digest, set_digest } => bundles::activate(state, context, digest, set_digest),
+        Command::NoAnswer { task, reason } => bundles::no_answer(state, context, task, &reason),
     };
     to_reply(outcome)
 }

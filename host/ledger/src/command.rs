@@ -76,6 +76,8 @@ pub enum Command {
         /// For an expiry in blocks: the block that is past it, checked by watchers.
         at: Option<BlockRef>,
     },
+    /// Asks every member to load a bundle.
+    ProposeBundle(Box<ProposeBundle>),
     /// The author has the bundle loaded.
     BundleReady {
         /// Which.
@@ -88,14 +90,20 @@ pub enum Command {
         /// For people.
         why: String,
     },
-    /// New tasks run this bundle from here on.
+    /// New tasks run this bundle from here on: a proposed one that enough stake has ready, or a former one when the active
+    /// one fails.
     Activate {
         /// Which.
         digest: B256,
-        /// Operator set under which the ready stake counts.
+        /// Operator set under which stake counts.
         set_digest: B256,
-        /// A publisher's ECDSA signature over [`activation_hash`].
-        publisher_signature: Bytes,
+    },
+    /// The active bundle gives the author no answer to a task.
+    NoAnswer {
+        /// Which.
+        task: TaskIndex,
+        /// For people.
+        reason: String,
     },
     /// A member does not answer: it gets no duty until it is up again.
     Down {
@@ -134,6 +142,21 @@ pub enum Command {
         /// keccak256 of the state's canonical encoding after it.
         digest: B256,
     },
+}
+
+/// A bundle that a publisher wants to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProposeBundle {
+    /// sha256 of the bundle.
+    pub digest: B256,
+    /// Size of the component.
+    pub component_bytes: u32,
+    /// Size of the manifest.
+    pub manifest_bytes: u32,
+    /// How many activations there were when it was signed: a signature serves for the next one only.
+    pub sequence: u64,
+    /// A publisher's ECDSA signature over [`activation_hash`].
+    pub publisher_signature: Bytes,
 }
 
 /// What a ledger begins with.
@@ -290,8 +313,8 @@ pub fn settings_approval(cluster: ClusterId, epoch: Epoch, revision: u64, settin
     frame::canonical(&("eigenshift settings approval v1", cluster, epoch, revision, settings.digest()))
 }
 
-/// What a publisher signs to have a bundle activated.
+/// What a publisher signs to have a bundle activated after so many activations.
 #[must_use]
-pub fn activation_hash(service: &Service, digest: B256) -> B256 {
-    alloy_primitives::keccak256(frame::canonical(&("eigenshift bundle v1", service, digest)))
+pub fn activation_hash(service: &Service, digest: B256, sequence: u64) -> B256 {
+    alloy_primitives::keccak256(frame::canonical(&("eigenshift bundle v1", service, digest, sequence)))
 }

@@ -37,6 +37,8 @@ impl Rotation {
 pub struct Choice {
     /// Who could be chosen, ascending.
     pub candidates: Vec<OperatorId>,
+    /// The bundle whose order it is.
+    pub bundle: B256,
     /// Digest of the operator set that their stakes are from.
     pub set_digest: B256,
     /// Who had the duty.

@@ -166,6 +166,19 @@ pub struct BundleReports {
     pub refused: BTreeMap<NodeId, String>,
 }
 
+/// A proposed bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Log index.
+    pub proposed_at: u64,
+    /// Who proposed it, and has its bytes.
+    pub by: NodeId,
+    /// Size of the component.
+    pub component_bytes: u32,
+    /// Size of the manifest.
+    pub manifest_bytes: u32,
+}
+
 /// Which cluster this is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cluster {
@@ -230,8 +243,14 @@ pub struct State {
     pub bundle: B256,
     /// Bundles that were active before, newest last: at most 16.
     pub former_bundles: VecDeque<B256>,
-    /// Reports on bundles: at most 32.
+    /// How often a bundle was activated.
+    pub activations: u64,
+    /// Bundles that publishers want to run, for the next activation: at most 8.
+    pub proposals: BTreeMap<B256, Proposal>,
+    /// Reports on bundles that are proposed, active or were active.
     pub bundle_reports: BTreeMap<B256, BundleReports>,
+    /// Members to whom the active bundle gave no answer, and why.
+    pub no_answers: BTreeMap<NodeId, String>,
     /// Complaints: the newest 64 of (term, kind, task).
     pub complaints: VecDeque<Complaints>,
     /// Faults: the newest 256.

@@ -5,6 +5,7 @@
 //! # Layout
 //! - [`node`]: the host: listeners, stores, pools; [`node::Node::start`], [`node::Node::add`].
 //! - [`identity`]: which node of which cluster this is, on disk.
+//! - `bundles`: the plugins' versions on disk.
 //! - [`membership`]: founding a cluster, joining one.
 //! - [`local`]: what a cluster on one machine needs.
 //! - [`native`]: native callbacks: [`native::TaskConsensusManager`].
@@ -18,6 +19,7 @@
 //! # Not here
 //! The configuration file and the commands (`eigenshift`).
 
+mod bundles;
 pub mod identity;
 pub mod local;
 pub mod membership;

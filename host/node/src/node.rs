@@ -11,7 +11,7 @@ use eigenshift_chain::{Chain, Wallet};
 use eigenshift_consensus::{Group, GroupOptions, Peer, PeerBook, Security, Store, Timing, Transport, TransportOptions};
 use eigenshift_engine::callbacks::Callbacks;
 use eigenshift_engine::ledger::{Ledger, Replica};
-use eigenshift_engine::wasm::WasmCallbacks;
+use eigenshift_engine::logics::Bundles;
 use eigenshift_engine::{AvsHandle, Patience, Timer};
 use eigenshift_env::disk::Lock;
 use eigenshift_env::{Env, Pool};
@@ -21,6 +21,7 @@ use eigenshift_types::{Address, NodeId, NodeKey, Service};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::bundles;
 use crate::identity::{self, Record};
 use crate::membership::{Newcomer, Urls};
 
@@ -331,11 +332,22 @@ impl Node {
                 return Err(NodeError::OtherRecord);
             }
         }
-        let callbacks: Arc<dyn Callbacks> = match options.logic {
-            Logic::Native(callbacks) => callbacks,
+        let (callbacks, bundles) = match options.logic {
+            Logic::Native(callbacks) => (callbacks, None),
             Logic::Plugin(bundle, grants) => {
-                let plugin = self.plugins.load(bundle, &grants).await?;
-                Arc::new(WasmCallbacks::new(plugin, options.service.clone(), Arc::clone(&options.chain)))
+                let store = bundles::Store {
+                    env: self.env.clone(),
+                    directory: directory.join("bundles"),
+                    io: self.io_pool.clone(),
+                    host: self.plugins.clone(),
+                    tenant: self.plugins.tenant(),
+                    grants,
+                    service: options.service.clone(),
+                    chain: Arc::clone(&options.chain),
+                };
+                store.put(&bundle).await.map_err(|error| directory_error(&directory, &error))?;
+                let callbacks = store.callbacks(bundle).await?;
+                (callbacks, Some(Arc::new(store) as Arc<dyn Bundles>))
             }
         };
         let newcomer = Newcomer {
@@ -370,6 +382,7 @@ impl Node {
             wallet: options.wallet,
             chain: options.chain,
             callbacks,
+            bundles,
             group: group.clone(),
             replica: replica.clone(),
             guard: directory.join("guard.redb"),

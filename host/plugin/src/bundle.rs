@@ -43,6 +43,23 @@ impl Bundle {
         &self.manifest
     }
 
+    /// How it is kept and sent: length of the manifest (4 bytes, big-endian), manifest, component.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        let manifest = self.manifest.as_bytes();
+        let length = u32::try_from(manifest.len()).unwrap_or(u32::MAX);
+        [length.to_be_bytes().as_slice(), manifest, &self.component].concat().into()
+    }
+
+    /// Reads what [`Bundle::to_bytes`] wrote; none if it is cut, or the manifest is no text.
+    #[must_use]
+    pub fn from_bytes(bytes: &Bytes) -> Option<Self> {
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let (manifest, _) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        let manifest = std::str::from_utf8(manifest).ok()?;
+        Some(Self::new(bytes.slice(4 + manifest.len()..), manifest))
+    }
+
     /// sha256(sha256(component) || sha256(avs.toml)).
     #[must_use]
     pub fn digest(&self) -> B256 {

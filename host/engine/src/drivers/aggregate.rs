@@ -91,7 +91,7 @@ async fn step(
         let Some(task) = aggregation_of(context, index, policy).await else {
             whole = false;
             context.counters.count("aggregation-not-opened", "operator-set");
-            tracing::warn!(avs = %context.service.avs, task = index, "cannot aggregate yet: its operator set cannot be had");
+            tracing::warn!(avs = %context.service.avs, task = index, "cannot aggregate yet: its bundle or its operator set is not here");
             continue;
         };
         match aggregation.open(task) {
@@ -125,6 +125,7 @@ async fn aggregation_of(context: &Arc<Context>, index: TaskIndex, policy: Policy
         let keys = state.settings.as_ref()?.keys_per_task as usize;
         Some((task, set, keys))
     })?;
+    let max_keys = context.logic_of(&task.spec)?.max_keys();
     // Decoding a new set's points takes milliseconds per operator.
     let decoding = Arc::clone(context);
     let operators = context.bls_pool.run(move || decoding.sets.decoded(&set)).await.ok()??;
@@ -134,7 +135,7 @@ async fn aggregation_of(context: &Arc<Context>, index: TaskIndex, policy: Policy
         quorums: task.spec.quorums.clone(),
         policy,
         expiry: eigenshift_aggregation::Expiry::Never,
-        max_keys: keys.min(context.callbacks.max_keys()),
+        max_keys: keys.min(max_keys),
         certified: task
             .certificates
             .values()

@@ -367,7 +367,10 @@ impl Inbox {
             extension: envelope.extension.clone(),
         };
         let task = self.context.task(spec);
-        let place = match caught(self.context.callbacks.on_leader_process_task_response(&task, &response)).await {
+        let Some(logic) = self.context.logic_of(spec) else {
+            return Err(Rejection::Unprocessed { code: "bundle-not-loaded".to_owned(), payload: false });
+        };
+        let place = match caught(logic.on_leader_process_task_response(&task, &response)).await {
             Ok(place) => Ok(place),
             Err(ProcessError::Rejected { code, message }) => Err(Rejection::Plugin { code, message }),
             Err(ProcessError::Call(error)) => {

@@ -227,7 +227,8 @@ async fn decide(context: &Context) {
         Some((seed, last, fallback, order::candidates(&operators, set)))
     });
     let Some((seed, last, fallback, candidates)) = open else { return };
-    let operator = match context.callbacks.rotation() {
+    let Some(logic) = context.active_logic() else { return };
+    let operator = match logic.rotation() {
         None => fallback,
         Some(rotation) => match caught(rotation.next(&candidates, last, seed)).await {
             Ok(at) => candidates.get(at).map_or(fallback, |candidate| candidate.operator_id),

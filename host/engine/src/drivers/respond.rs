@@ -9,8 +9,7 @@ use eigenshift_plugin::CallError;
 use eigenshift_types::{OperatorSet, TaskIndex};
 use tokio::sync::watch;
 
-use crate::avs::ASK_APPLIED;
-use crate::callbacks::caught;
+use crate::callbacks::{Callbacks, caught};
 use crate::context::{Backoff, Context};
 use crate::drivers::inbox::Inbox;
 use crate::drivers::outbox::{self, Destination};
@@ -20,7 +19,7 @@ use crate::signer::{SignError, TaskSigner};
 
 /// Keeps one worker per live task that this node answers.
 pub(crate) async fn run(context: Arc<Context>, inbox: Inbox) {
-    catch_up(&context).await;
+    context.catch_up().await;
     let mut changes = context.ledger.changes();
     let mut workers: Workers<Destination> = Workers::default();
     loop {
@@ -29,41 +28,6 @@ pub(crate) async fn run(context: Arc<Context>, inbox: Inbox) {
             changed = changes.changed() => if changed.is_err() { return },
             () = context.stop.cancelled() => return,
         }
-    }
-}
-
-/// Waits until what the leader has applied is applied here too, or for as long as a silent leader takes to be replaced:
-/// a node that was away would first see tasks open that ended long ago, and answer them.
-async fn catch_up(context: &Context) {
-    let mut backoff = Backoff::new(&context.patience);
-    let applied = async {
-        let mut leadership = context.group.leadership();
-        loop {
-            let leader = *leadership.borrow_and_update();
-            match leader.leader {
-                Some(leader) if leader == context.identity.node => return None,
-                Some(leader) => {
-                    let asked =
-                        context.group.ask(leader, ASK_APPLIED, bytes::Bytes::new(), context.patience.request).await;
-                    if let Some(applied) = asked.ok().and_then(|answer| serde_json::from_slice::<u64>(&answer).ok()) {
-                        return Some(applied);
-                    }
-                    context.env.clock.sleep(backoff.next()).await;
-                }
-                None => leadership.changed().await.ok()?,
-            }
-        }
-    };
-    let catching_up = async {
-        let Some(leaders) = applied.await else { return };
-        let mut changes = context.ledger.changes();
-        // An error means that nothing will be applied any more.
-        let _ = changes.wait_for(|applied| *applied >= leaders).await;
-    };
-    tokio::select! {
-        () = catching_up => {}
-        () = context.env.clock.sleep(context.patience.down_after) => {}
-        () = context.stop.cancelled() => {}
     }
 }
 
@@ -129,11 +93,11 @@ async fn prepare(context: &Arc<Context>, task: &Task) -> Result<Vec<Signed>, NoA
         // Signed before a restart: that is the answer, whatever the plugin would say now.
         return Ok(known);
     }
-    if task.spec.bundle_digest != context.callbacks.bundle_digest() {
-        return Err(NoAnswer::Final(format!("bundle {} is not loaded here", task.spec.bundle_digest)));
-    }
+    let logic = context.logic_of(&task.spec);
+    let logic =
+        logic.ok_or_else(|| NoAnswer::Later(format!("bundle {} is not loaded here", task.spec.bundle_digest), None))?;
     confirm(context, task).await?;
-    ask(context, task).await
+    ask(context, task, &logic).await
 }
 
 fn closed() -> NoAnswer {
@@ -208,15 +172,51 @@ fn call_failed(error: CallError) -> NoAnswer {
     }
 }
 
+/// Tells the cluster when the logic itself is at fault: of that enough, and the former version comes back.
+async fn report(context: &Context, task: &Task, error: &SignError) {
+    let at_fault = match error {
+        SignError::Call(error) => {
+            matches!(error, CallError::Trap(_) | CallError::OutOfFuel | CallError::Memory | CallError::BadOutput(_))
+        }
+        SignError::Derivation | SignError::Rejected { .. } | SignError::Count { .. } => true,
+        SignError::Guard(_) => false,
+    };
+    let (node, digest) = (context.identity.node, task.spec.bundle_digest);
+    let news = context.ledger.read(|state| state.bundle == digest && !state.no_answers.contains_key(&node));
+    if !at_fault || !news {
+        return;
+    }
+    context.counters.count("no-answer", "reported");
+    let reason: String = error.to_string().chars().take(MAX_REASON).collect();
+    let command = Command::NoAnswer { task: task.spec.index, reason };
+    if let Err(error) = context.ledger.propose(&command).await {
+        tracing::warn!(avs = %context.service.avs, task = task.spec.index, "the failure was not logged: {error}");
+    }
+}
+
+/// Of what the ledger takes, in characters of up to four bytes.
+const MAX_REASON: usize = 256;
+
 /// Runs the callbacks.
-async fn ask(context: &Arc<Context>, task: &Task) -> Result<Vec<Signed>, NoAnswer> {
+async fn ask(context: &Arc<Context>, task: &Task, logic: &Arc<dyn Callbacks>) -> Result<Vec<Signed>, NoAnswer> {
     let view = context.task(&task.spec);
-    let signer = TaskSigner::new(Arc::clone(context), view.clone());
-    let responses = caught(context.callbacks.on_task_request(&view)).await.map_err(call_failed)?;
-    let submitting = context.callbacks.on_submit_task_to_leader(&view, &responses, &signer);
-    let signables = caught(submitting).await.map_err(call_failed)?;
-    signer.sign_all(signables).await.map_err(|error| match error {
-        SignError::Call(error) => call_failed(error),
-        error => NoAnswer::Final(error.to_string()),
-    })
+    let signer = TaskSigner::new(Arc::clone(context), view.clone(), Arc::clone(logic));
+    let called = async {
+        let responses = caught(logic.on_task_request(&view)).await?;
+        caught(logic.on_submit_task_to_leader(&view, &responses, &signer)).await
+    };
+    let signed = match called.await {
+        Ok(signables) => signer.sign_all(signables).await,
+        Err(error) => Err(SignError::Call(error)),
+    };
+    match signed {
+        Ok(signed) => Ok(signed),
+        Err(error) => {
+            report(context, task, &error).await;
+            Err(match error {
+                SignError::Call(error) => call_failed(error),
+                error => NoAnswer::Final(error.to_string()),
+            })
+        }
+    }
 }

@@ -20,6 +20,8 @@ use crate::context::{Backoff, Context};
 use crate::drivers::transactions::{Flight, is_confirmed};
 use crate::drivers::workers::Workers;
 
+const NOT_LOADED: &str = "the task's bundle is not loaded here yet";
+
 /// What of a task concerns its submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct View {
@@ -155,7 +157,8 @@ impl Submission {
             }
             return Ok(Next::In(self.context.patience.retry_most));
         }
-        if self.context.callbacks.submission().is_none() {
+        let Some(logic) = self.context.logic_of(&task.spec) else { return Err(NOT_LOADED.to_owned()) };
+        if logic.submission().is_none() {
             // The team submits by itself, and reports the transaction.
             return Ok(Next::In(self.context.patience.retry_most));
         }
@@ -177,7 +180,8 @@ impl Submission {
     }
 
     async fn decide(&self, task: &Task, is_final: bool) -> Result<Decision, String> {
-        let submission = self.context.callbacks.submission().ok_or("the loaded bundle submits nothing")?;
+        let logic = self.context.logic_of(&task.spec).ok_or(NOT_LOADED)?;
+        let submission = logic.submission().ok_or("the task's bundle submits nothing")?;
         let head = self.context.chain.head().await.map_err(|error| error.to_string())?;
         let certificates = self.certificates(task).await?;
         let view = self.context.task(&task.spec);
@@ -256,7 +260,8 @@ impl Submission {
             }
             return Ok(Next::In(self.context.patience.tick));
         }
-        if self.context.callbacks.submission().is_none() {
+        let Some(logic) = self.context.logic_of(&task.spec) else { return Err(NOT_LOADED.to_owned()) };
+        if logic.submission().is_none() {
             return Ok(Next::In(self.context.patience.tick));
         }
         if self.may_be_mined(task).await? {
@@ -264,7 +269,7 @@ impl Submission {
         }
         // Whatever was announced can no longer be mined: is there an answer all the same?
         let head = self.context.chain.head().await.map_err(|error| error.to_string())?;
-        let submission = self.context.callbacks.submission().ok_or("the loaded bundle submits nothing")?;
+        let submission = logic.submission().ok_or("the task's bundle submits nothing")?;
         let view = self.context.task(&task.spec);
         let answered = caught(submission.is_answered(&view, head.block)).await.map_err(|error| describe(&error))?;
         if answered {

@@ -13,7 +13,7 @@ use eigenshift_types::{B256, BlockRef, Bytes, TaskIndex, TaskSpec};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::callbacks::caught;
+use crate::callbacks::{Callbacks, caught};
 use crate::context::Context;
 use crate::drivers::plan;
 use crate::drivers::transactions::confirmed_number;
@@ -93,8 +93,8 @@ const ROOM: Duration = Duration::from_secs(30);
 /// The pause after somebody else took the room.
 const CROWDED: Duration = Duration::from_millis(5);
 
-/// The ledger's codes for "no room".
-const FULL: [&str; 2] = ["too-many-open-tasks", "hand-over-due"];
+/// The ledger's codes for what changes by itself: no room, or another bundle since the logic was asked.
+const FULL: [&str; 3] = ["too-many-open-tasks", "hand-over-due", "wrong-bundle"];
 
 /// Requests under way at once; more wait in the callers.
 const CONCURRENT: usize = 64;
@@ -181,7 +181,9 @@ impl Triggers {
             Some(block) => block,
             None => self.reference_block().await?,
         };
-        let plan = match (self.context.callbacks.source(), trigger) {
+        let logic = self.context.active_logic();
+        let logic = logic.ok_or_else(|| TriggerError::NotNow("the active bundle is not loaded here yet".to_owned()))?;
+        let plan = match (logic.source(), trigger) {
             (Some(source), _) => caught(source.on_trigger(block, trigger)).await.map_err(TriggerError::Plugin)?,
             (None, Trigger::Request(payload)) => {
                 Plan::Create(NewTask { index: None, request: payload.clone(), keys_expected: 1 })
@@ -191,7 +193,7 @@ impl Triggers {
             }
         };
         match plan {
-            Plan::Create(task) => self.create(id, task, block).await,
+            Plan::Create(task) => self.create(id, task, block, logic.as_ref()).await,
             Plan::Transact(transaction) => {
                 let mut request = TransactionRequest::call(transaction.to, transaction.data);
                 request.value = transaction.value;
@@ -218,7 +220,13 @@ impl Triggers {
         header.map(|header| header.block).ok_or_else(|| TriggerError::NotNow(format!("block {number} is not known")))
     }
 
-    async fn create(&self, id: &TriggerId, task: NewTask, block: BlockRef) -> Result<Triggered, TriggerError> {
+    async fn create(
+        &self,
+        id: &TriggerId,
+        task: NewTask,
+        block: BlockRef,
+        logic: &dyn Callbacks,
+    ) -> Result<Triggered, TriggerError> {
         let context = &self.context;
         let not_now = |error: eigenshift_chain::Error| TriggerError::NotNow(error.to_string());
         let header = context.chain.header_by_hash(block.hash).await.map_err(not_now)?;
@@ -246,9 +254,9 @@ impl Triggers {
             set_digest: set.digest,
             reference_block: block,
             reference_time: header.timestamp,
-            bundle_digest: context.callbacks.bundle_digest(),
+            bundle_digest: logic.bundle_digest(),
         };
-        let create = CreateTask { trigger: id.clone(), spec, submits: context.callbacks.submits() };
+        let create = CreateTask { trigger: id.clone(), spec, submits: logic.submits() };
         match context.ledger.propose(&Command::CreateTask(Box::new(create))).await {
             Ok(Some(Accepted::Task { index, .. })) => Ok(Triggered::Task { index }),
             Ok(_) => {
@@ -304,7 +312,8 @@ async fn fire_timer(context: &Context, triggers: &Triggers, timer: &Timer) {
 /// Where the leader is in the chain's events.
 #[derive(Default)]
 struct Events {
-    filters: Option<Vec<EventFilter>>,
+    /// Of the bundle with this digest.
+    filters: Option<(B256, Vec<EventFilter>)>,
     /// First block that is not looked through yet.
     cursor: Option<u64>,
     /// Events of the cursor's block that the plugin ignores.
@@ -313,11 +322,14 @@ struct Events {
 
 impl Events {
     async fn scan(&mut self, context: &Context, triggers: &Triggers) -> Result<(), String> {
-        let Some(source) = context.callbacks.source() else { return Ok(()) };
-        if self.filters.is_none() {
-            self.filters = Some(caught(source.event_filters()).await.map_err(|error| error.to_string())?);
-        }
-        let filters = self.filters.clone().unwrap_or_default();
+        let logic = context.active_logic().ok_or("the active bundle is not loaded here yet")?;
+        let Some(source) = logic.source() else { return Ok(()) };
+        let digest = logic.bundle_digest();
+        let filters = match self.filters.take().filter(|(of, _)| *of == digest) {
+            Some((_, filters)) => filters,
+            None => caught(source.event_filters()).await.map_err(|error| error.to_string())?,
+        };
+        self.filters = Some((digest, filters.clone()));
         if filters.is_empty() {
             return Ok(());
         }

@@ -97,16 +97,14 @@ fn check(context: &Arc<Context>, task: &Task, checked: &mut Checked) {
 }
 
 async fn check_certificate(context: Arc<Context>, spec: TaskSpec, certificate: Certificate) {
-    if spec.bundle_digest != context.callbacks.bundle_digest() {
-        return;
-    }
+    let Some(logic) = context.logic_of(&spec) else { return };
     let response = PeerResponse {
         operator_id: OperatorId::default(),
         payload: certificate.payload.clone(),
         extension: Default::default(),
     };
     let task = context.task(&spec);
-    let problem = match caught(context.callbacks.on_leader_process_task_response(&task, &response)).await {
+    let problem = match caught(logic.on_leader_process_task_response(&task, &response)).await {
         Ok(place)
             if (place.task_index, &place.key, place.digest) == (spec.index, &certificate.key, certificate.digest) =>
         {
@@ -140,7 +138,8 @@ async fn check_receipt(context: Arc<Context>, index: TaskIndex, tx: B256, block_
 }
 
 async fn check_turn(context: Arc<Context>, choice: Choice, set: OperatorSet) {
-    let Some(rotation) = context.callbacks.rotation() else { return };
+    let Some(logic) = context.logics.get(choice.bundle) else { return };
+    let Some(rotation) = logic.rotation() else { return };
     // A node that could not ask says nothing.
     if let Ok(false) = order::agrees(rotation, &choice, &set).await {
         let problem = format!("with seed {} the plugin does not choose operator {}", choice.seed, choice.chosen);

@@ -1,34 +1,84 @@
-//! Bundles: who has them loaded, and which one runs.
+//! Bundles: who proposed which, who has them loaded, and which one runs.
 
-use alloy_primitives::{B256, Signature};
+use alloy_primitives::{Address, B256, Signature};
+use eigenshift_types::{NodeId, OperatorSet, TaskIndex};
 
 use super::{Context, Outcome, agreed};
-use crate::command::activation_hash;
+use crate::Settings;
+use crate::command::{ProposeBundle, activation_hash};
 use crate::reply::{Accepted, Refusal};
-use crate::state::{State, push_bounded};
+use crate::state::{Proposal, State, push_bounded};
 
-const MAX_REPORTED: usize = 32;
+const MAX_PROPOSALS: usize = 8;
 const MAX_FORMER: usize = 16;
 const MAX_WHY: usize = 1024;
 
+/// Largest component and manifest of a bundle that can be proposed, bytes: every member fetches and keeps them.
+pub const MAX_COMPONENT_BYTES: u32 = 64 << 20;
+/// See [`MAX_COMPONENT_BYTES`].
+pub const MAX_MANIFEST_BYTES: u32 = 256 << 10;
+
 /// Percentage points by which the ready stake must exceed a quorum's threshold.
 const MARGIN: u8 = 10;
+
+fn invalid(why: &'static str) -> Refusal {
+    Refusal::InvalidBundle { why }
+}
+
+pub(super) fn propose(state: &mut State, context: Context, bundle: ProposeBundle) -> Outcome {
+    let (settings, cluster) = agreed(state)?;
+    let ProposeBundle { digest, component_bytes, manifest_bytes, sequence, publisher_signature } = bundle;
+    if digest == state.bundle {
+        return Err(invalid("the bundle is active already"));
+    }
+    if component_bytes > MAX_COMPONENT_BYTES || manifest_bytes > MAX_MANIFEST_BYTES {
+        return Err(Refusal::TooLarge { what: "the bundle" });
+    }
+    if sequence != state.activations {
+        return Err(invalid("it was signed for another activation: have it signed for the next one"));
+    }
+    let publisher = publisher(&publisher_signature, activation_hash(&cluster.service, digest, sequence));
+    if !publisher.is_some_and(|who| settings.publishers.contains(&who)) {
+        return Err(invalid("none of the cluster's publishers signed it"));
+    }
+    if state.proposals.contains_key(&digest) {
+        return Ok(Accepted::Plain);
+    }
+    if state.proposals.len() >= MAX_PROPOSALS {
+        let oldest = state.proposals.iter().min_by_key(|(_, proposal)| proposal.proposed_at);
+        if let Some(oldest) = oldest.map(|(digest, _)| *digest) {
+            state.proposals.remove(&oldest);
+        }
+    }
+    let proposal = Proposal { proposed_at: context.index, by: context.author, component_bytes, manifest_bytes };
+    state.proposals.insert(digest, proposal);
+    forget_reports(state);
+    Ok(Accepted::Plain)
+}
+
+fn publisher(signature: &[u8], hash: B256) -> Option<Address> {
+    let signature = Signature::from_raw(signature).ok().filter(|signature| signature.normalize_s().is_none())?;
+    signature.recover_address_from_prehash(&hash).ok()
+}
+
+/// Drops the reports on bundles that nobody can activate any more.
+fn forget_reports(state: &mut State) {
+    let State { bundle_reports, proposals, former_bundles, bundle, .. } = state;
+    bundle_reports
+        .retain(|digest, _| digest == bundle || proposals.contains_key(digest) || former_bundles.contains(digest));
+}
 
 pub(super) fn report(state: &mut State, context: Context, digest: B256, refused: Option<String>) -> Outcome {
     if refused.as_ref().is_some_and(|why| why.len() > MAX_WHY) {
         return Err(Refusal::TooLarge { what: "the reason" });
     }
-    if !state.bundle_reports.contains_key(&digest) && state.bundle_reports.len() >= MAX_REPORTED {
-        // Reports on what was not activated make room; the digests are hashes, so their order favours nobody.
-        let active = state.bundle;
-        let Some(oldest) = state.bundle_reports.keys().copied().find(|known| *known != active) else {
-            return Err(Refusal::InvalidBundle { why: "too many bundles are reported on" });
-        };
-        state.bundle_reports.remove(&oldest);
+    let known = digest == state.bundle || state.proposals.contains_key(&digest);
+    if !known && !state.former_bundles.contains(&digest) {
+        return Err(invalid("nobody proposed it"));
     }
     let reports = state.bundle_reports.entry(digest).or_default();
     if reports.ready.contains(&context.author) || reports.refused.contains_key(&context.author) {
-        return Err(Refusal::InvalidBundle { why: "this member reported on the bundle already" });
+        return Err(invalid("this member reported on the bundle already"));
     }
     match refused {
         None => drop(reports.ready.insert(context.author)),
@@ -37,39 +87,88 @@ pub(super) fn report(state: &mut State, context: Context, digest: B256, refused:
     Ok(Accepted::Plain)
 }
 
-pub(super) fn activate(state: &mut State, context: Context, digest: B256, set: B256, signature: &[u8]) -> Outcome {
+pub(super) fn activate(state: &mut State, context: Context, digest: B256, set: B256) -> Outcome {
     context.leader_only()?;
-    let (settings, cluster) = agreed(state)?;
     if digest == state.bundle {
-        return Err(Refusal::InvalidBundle { why: "the bundle is active already" });
+        return Err(invalid("the bundle is active already"));
     }
-    let publisher = Signature::from_raw(signature)
-        .ok()
-        .filter(|signature| signature.normalize_s().is_none())
-        .and_then(|signature| signature.recover_address_from_prehash(&activation_hash(&cluster.service, digest)).ok());
-    if !publisher.is_some_and(|who| settings.publishers.contains(&who)) {
-        return Err(Refusal::InvalidBundle { why: "none of the cluster's publishers signed it" });
+    if !state.sets.contains_key(&set) {
+        return Err(Refusal::UnknownOperatorSet);
     }
-    let set = state.sets.get(&set).ok_or(Refusal::UnknownOperatorSet)?;
-    let reports = state.bundle_reports.get(&digest);
-    for (number, threshold) in settings.quorums.numbers.iter().zip(&settings.quorums.thresholds) {
-        let at = set.quorums.iter().position(|quorum| quorum.number == *number);
-        let Some((at, quorum)) = at.and_then(|at| Some((at, set.quorums.get(at)?))) else {
-            return Err(Refusal::InvalidBundle { why: "the operator set lacks a quorum of the settings" });
-        };
-        let ready: u128 = state
+    if state.proposals.contains_key(&digest) {
+        if !is_ready(state, digest, set) {
+            return Err(invalid("too little stake has it ready"));
+        }
+    } else if !state.former_bundles.contains(&digest) {
+        return Err(invalid("nobody proposed it"));
+    } else if !active_fails(state, set) {
+        return Err(invalid(
+            "less than a third of the stake says that the active one fails: propose it like a new one",
+        ));
+    }
+    let former = std::mem::replace(&mut state.bundle, digest);
+    state.former_bundles.retain(|known| *known != digest);
+    push_bounded(&mut state.former_bundles, former, MAX_FORMER);
+    state.activations += 1;
+    // They were signed for the activation that has just happened.
+    state.proposals.clear();
+    state.no_answers.clear();
+    forget_reports(state);
+    Ok(Accepted::Plain)
+}
+
+pub(super) fn no_answer(state: &mut State, context: Context, task: TaskIndex, reason: &str) -> Outcome {
+    if reason.len() > MAX_WHY {
+        return Err(Refusal::TooLarge { what: "the reason" });
+    }
+    let task = state.tasks.get(&task).ok_or(Refusal::InvalidTask { why: "it is not known" })?;
+    if task.spec.bundle_digest != state.bundle {
+        return Err(invalid("the task runs another bundle than the active one"));
+    }
+    state.no_answers.entry(context.author).or_insert_with(|| reason.to_owned());
+    Ok(Accepted::Plain)
+}
+
+/// Stake of the members that `counts`, and all stake, in each of the settings' quorums; none if the set lacks one.
+fn stakes(
+    state: &State,
+    settings: &Settings,
+    set: &OperatorSet,
+    counts: impl Fn(&NodeId) -> bool,
+) -> Option<Vec<(u128, u128, u8)>> {
+    let quorums = settings.quorums.numbers.iter().zip(&settings.quorums.thresholds);
+    let of_quorum = |(number, threshold): (&u8, &u8)| {
+        let at = set.quorums.iter().position(|quorum| quorum.number == *number)?;
+        let total = set.quorums.get(at)?.total_stake.get();
+        let own = state
             .members
             .iter()
-            .filter(|(node, _)| reports.is_some_and(|reports| reports.ready.contains(node)))
+            .filter(|(node, _)| counts(node))
             .filter_map(|(_, member)| set.by_address(member.operator())?.stakes.get(at))
             .map(|stake| stake.get())
             .sum();
-        // Both below 2^103: no overflow.
-        if ready * 100 < quorum.total_stake.get() * u128::from(threshold.saturating_add(MARGIN).min(100)) {
-            return Err(Refusal::InvalidBundle { why: "too little stake has it ready" });
-        }
-    }
-    let former = std::mem::replace(&mut state.bundle, digest);
-    push_bounded(&mut state.former_bundles, former, MAX_FORMER);
-    Ok(Accepted::Plain)
+        Some((own, total, *threshold))
+    };
+    quorums.map(of_quorum).collect()
+}
+
+/// Whether enough stake has a proposed bundle loaded: in every quorum, its threshold and ten points more.
+#[must_use]
+pub fn is_ready(state: &State, digest: B256, set: B256) -> bool {
+    let (Some(settings), Some(set)) = (&state.settings, state.sets.get(&set)) else { return false };
+    let reports = state.bundle_reports.get(&digest);
+    let stakes = stakes(state, settings, set, |node| reports.is_some_and(|reports| reports.ready.contains(node)));
+    // Stakes are below 2^103: no overflow.
+    let enough = |(ready, total, threshold): (u128, u128, u8)| {
+        ready * 100 >= total * u128::from(threshold.saturating_add(MARGIN).min(100))
+    };
+    stakes.is_some_and(|stakes| stakes.into_iter().all(enough))
+}
+
+/// Whether at least a third of the stake in some quorum says that the active bundle gives it no answer.
+#[must_use]
+pub fn active_fails(state: &State, set: B256) -> bool {
+    let (Some(settings), Some(set)) = (&state.settings, state.sets.get(&set)) else { return false };
+    let stakes = stakes(state, settings, set, |node| state.no_answers.contains_key(node));
+    stakes.is_some_and(|stakes| stakes.into_iter().any(|(failing, total, _)| failing > 0 && failing * 3 >= total))
 }

@@ -144,6 +144,11 @@ pub(super) fn remove(state: &mut State, context: Context, node: NodeId, reason: 
 fn drop_member(state: &mut State, node: NodeId) {
     let operator = operator_of(state, node);
     state.members.remove(&node);
+    state.no_answers.remove(&node);
+    for reports in state.bundle_reports.values_mut() {
+        reports.ready.remove(&node);
+        reports.refused.remove(&node);
+    }
     if state.rotation.due == Some(node) {
         mark_due(state, B256::ZERO, operator);
     }
@@ -190,7 +195,8 @@ pub(super) fn turn(state: &mut State, context: Context, seed: B256, operator: Op
     };
     let (node, candidates) = (next.node, ring.iter().map(|candidate| candidate.operator).collect());
     let last = operator_of(state, state.leader);
-    state.rotation.choice = Some(Choice { candidates, set_digest: digest, last, seed, chosen: operator });
+    state.rotation.choice =
+        Some(Choice { candidates, bundle: state.bundle, set_digest: digest, last, seed, chosen: operator });
     state.rotation.undecided = None;
     state.rotation.due = Some(node).filter(|node| *node != state.leader);
     Ok(Accepted::Plain)

@@ -69,7 +69,7 @@ fn golden_log_entry_and_snapshot() {
     assert_eq!(hex::encode(keccak256(&entry)), "ac74375f334de2a15536ef9eb79acf362aee604b2bbae25e99823be51c75135c");
     assert_eq!(
         hex::encode(keccak256(sim.machine.snapshot())),
-        "ca754f8e78e10d84b55ca0f92dcc6ea997d203957fffe407a55dea876c3b5145"
+        "db0e27dddacc1c02a92cf12a5b8235783293fde64ffbd141d0d2742ac66b79bf"
     );
 }
 

@@ -14,7 +14,8 @@ use eigenshift_ledger::settings::{Policy, RotationSettings};
 use eigenshift_ledger::{Phase, Settings, State, Task};
 use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
 use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys};
-use eigenshift_types::{Address, Bytes, Outcome, Service, TaskIndex};
+use eigenshift_plugin::{ChainReadError, ChainReader, EventLog, Header};
+use eigenshift_types::{Address, B256, BlockRef, Bytes, Outcome, Service, TaskIndex};
 use futures::FutureExt;
 use futures::future::select_all;
 use tempfile::TempDir;
@@ -361,4 +362,34 @@ impl Cluster {
             }
         }
     }
+}
+
+/// A chain that a plugin's calls are given, and that nobody asks.
+pub fn no_chain() -> Arc<dyn ChainReader> {
+    struct NoChain;
+
+    #[async_trait::async_trait]
+    impl ChainReader for NoChain {
+        async fn call(&self, _: Address, _: Bytes, _: BlockRef) -> Result<Bytes, ChainReadError> {
+            Err(ChainReadError::UnknownBlock)
+        }
+        async fn logs(
+            &self,
+            _: Address,
+            _: &[B256],
+            _: u64,
+            _: u64,
+            _: BlockRef,
+        ) -> Result<Vec<EventLog>, ChainReadError> {
+            Err(ChainReadError::UnknownBlock)
+        }
+        async fn header(&self, _: Option<u64>, _: BlockRef) -> Result<Header, ChainReadError> {
+            Err(ChainReadError::UnknownBlock)
+        }
+        async fn at_number(&self, _: u64, _: BlockRef) -> Result<BlockRef, ChainReadError> {
+            Err(ChainReadError::UnknownBlock)
+        }
+    }
+
+    Arc::new(NoChain)
 }

@@ -18,4 +18,5 @@ mod http;
 mod joins;
 mod logic;
 mod responses;
+mod swap;
 mod tasks;

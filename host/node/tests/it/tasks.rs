@@ -213,7 +213,7 @@ async fn a_restarted_cluster_finishes_the_task_that_was_open() {
     cluster.end().await;
 }
 
-fn squaring() -> Bundle {
+pub fn squaring() -> Bundle {
     let folder = std::env::var_os("EIGENSHIFT_COMPONENTS").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../plugins/target/components"),
         PathBuf::from,
