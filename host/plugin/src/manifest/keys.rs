@@ -212,7 +212,7 @@ pub const KEYS: &[Key] = &[
     section("limits", "What one call may use: the same on every operator."),
     number(
         "limits.fuel",
-        10_000,
+        1_000,
         1_000_000_000_000,
         1_000_000_000,
         "Fuel of a call: about one a WebAssembly instruction.",
