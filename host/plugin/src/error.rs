@@ -95,6 +95,9 @@ pub enum LoadError {
         /// What is wrong and what to do.
         fix: &'static str,
     },
+    /// The manifest lists `keyvalue`, and the node has no store for the AVS.
+    #[error("avs.toml lists `keyvalue`, and this AVS has no store here; give it one, or do not run this bundle")]
+    NoStore,
     /// An import or export has other types than its track.
     #[error("types differ from the WIT package: {0}")]
     WrongTypes(String),
@@ -136,6 +139,7 @@ impl LoadError {
             Self::UnknownImport { .. } => "import-unknown",
             Self::ImportNotGranted { .. } => "import-not-granted",
             Self::Config { .. } => "config-invalid",
+            Self::NoStore => "keyvalue-no-store",
             Self::WrongTypes(_) => "types-differ",
             Self::Compile(_) => "compile-failed",
             Self::Describe(_) => "describe-failed",

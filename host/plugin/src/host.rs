@@ -18,6 +18,7 @@ use crate::bundle::{Bundle, sha256};
 use crate::cache::Cache;
 use crate::capability;
 use crate::capability::config::Config;
+use crate::capability::keyvalue::KeyValueStore;
 use crate::error::LoadError;
 use crate::golden;
 use crate::inspect::inspect;
@@ -145,9 +146,19 @@ struct Inner {
     tenants: AtomicU64,
 }
 
+/// What a node gives an AVS besides places and time. The default gives nothing: a bundle that needs it is refused.
+#[derive(Clone, Debug, Default)]
+pub struct TenantOptions {
+    /// The AVS's store; its plugins, one after the other, find there what those before them left.
+    pub keyvalue: Option<KeyValueStore>,
+}
+
 /// Whose calls share: one AVS. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Tenant(TenantId);
+pub struct Tenant {
+    id: TenantId,
+    options: Arc<TenantOptions>,
+}
 
 /// Loads bundles into sandboxes of one engine. Cheap to clone; its threads end when the last clone and the last plugin
 /// are gone.
@@ -226,7 +237,14 @@ impl Host {
     /// A new tenant: its plugins share places and time with each other, and with other tenants in turn.
     #[must_use]
     pub fn tenant(&self) -> Tenant {
-        Tenant(TenantId(self.0.tenants.fetch_add(1, Ordering::Relaxed)))
+        self.tenant_with(TenantOptions::default())
+    }
+
+    /// As [`Host::tenant`], with what the node gives it.
+    #[must_use]
+    pub fn tenant_with(&self, options: TenantOptions) -> Tenant {
+        let id = TenantId(self.0.tenants.fetch_add(1, Ordering::Relaxed));
+        Tenant { id, options: Arc::new(options) }
     }
 
     /// As [`Host::load`], for a tenant that may have other plugins: the versions of one AVS's.
@@ -241,6 +259,12 @@ impl Host {
         capability::check_grants(&manifest, grants)?;
         self.check_limits(&manifest)?;
         let config = Config::resolve(&manifest, &grants.config)?;
+        let keyvalue = if manifest.imports.contains(&Import::Keyvalue) {
+            let store = tenant.options.keyvalue.clone().ok_or(LoadError::NoStore)?;
+            Some((store, manifest.keyvalue))
+        } else {
+            None
+        };
         let len = bundle.component().len();
         if len > self.0.options.max_component_bytes {
             return Err(LoadError::TooLarge { len, max: self.0.options.max_component_bytes });
@@ -257,8 +281,9 @@ impl Host {
             limits: manifest.limits,
             imports: manifest.imports.clone(),
             config,
+            keyvalue,
             pre,
-            tenant: tenant.0,
+            tenant: tenant.id,
             totals: Arc::new(Totals::default()),
         };
         let descriptor = exports.describe(&code).await?;

@@ -49,10 +49,11 @@ mod track;
 pub mod values;
 
 pub use bundle::Bundle;
+pub use capability::keyvalue::{KeyValueError, KeyValueStore};
 pub use chain::{ChainReadError, ChainReader};
 pub use error::{CallError, LoadError, ProcessError};
 pub use golden::GoldenError;
-pub use host::{Grants, Host, HostError, HostOptions, Tenant};
+pub use host::{Grants, Host, HostError, HostOptions, Tenant, TenantOptions};
 pub use manifest::{Import, Limits, Manifest, ManifestError};
 pub use plugin::{Counters, Origin, Plugin};
 pub use values::{

@@ -41,6 +41,8 @@ pub struct Counters {
     pub fuel: u64,
     /// Chain reads.
     pub chain_reads: u64,
+    /// Operations on the AVS's store.
+    pub keyvalue_operations: u64,
     /// Log lines written.
     pub log_lines: u64,
     /// Log lines dropped: over the cap of a call, or in a callback that may not log.
@@ -123,6 +125,7 @@ impl Plugin {
             failed: read(&totals.failed),
             fuel: read(&totals.fuel),
             chain_reads: read(&totals.chain_reads),
+            keyvalue_operations: read(&totals.keyvalue_operations),
             log_lines: read(&totals.log_lines),
             log_lines_dropped: read(&totals.log_lines_dropped),
             cpu: Duration::from_nanos(read(&totals.cpu)),

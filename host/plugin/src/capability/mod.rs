@@ -8,6 +8,7 @@
 
 pub(crate) mod config;
 pub mod egress;
+pub mod keyvalue;
 
 use std::fmt;
 
@@ -58,18 +59,24 @@ impl fmt::Display for Verdict {
 /// Every interface that a component may import.
 pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     v0_1::add_to_linker(linker)?;
-    config::add_to_linker(linker)
+    config::add_to_linker(linker)?;
+    keyvalue::add_to_linker(linker)
+}
+
+/// Interfaces whose version is a draft's, compatible with no other: name, version, what they are.
+fn exact() -> impl Iterator<Item = (&'static str, &'static str, Import)> {
+    let (interface, version) = config::INTERFACE;
+    let keyvalue = keyvalue::INTERFACES.into_iter().map(|name| (name, keyvalue::VERSION, Import::Keyvalue));
+    std::iter::once((interface, version, Import::Config)).chain(keyvalue)
 }
 
 /// Looks an import's full name up.
 fn find(name: &str) -> v0_1::Found {
-    let (interface, version) = config::INTERFACE;
-    match name.split_once('@') {
-        Some((found, same)) if found == interface && same == version => v0_1::Found::Import(Import::Config),
-        Some((found, _)) if found == interface => {
-            v0_1::Found::OtherTrack { expected: format!("{interface}@{version}") }
-        }
-        _ => v0_1::import(name),
+    let Some((interface, found)) = name.split_once('@') else { return v0_1::import(name) };
+    match exact().find(|(known, _, _)| *known == interface) {
+        Some((_, version, import)) if found == version => v0_1::Found::Import(import),
+        Some((_, version, _)) => v0_1::Found::OtherTrack { expected: format!("{interface}@{version}") },
+        None => v0_1::import(name),
     }
 }
 

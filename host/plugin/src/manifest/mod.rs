@@ -269,7 +269,6 @@ impl Manifest {
     pub fn not_yet(&self) -> Option<&'static str> {
         let imports = |import| self.imports.contains(&import);
         [
-            (imports(Import::Keyvalue), "imports: keyvalue"),
             (imports(Import::Http), "imports: http"),
             (imports(Import::Secrets), "imports: secrets"),
             (!self.triggers.is_empty(), "trigger"),

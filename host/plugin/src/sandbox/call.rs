@@ -15,13 +15,14 @@ use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use super::executor::{Executor, Outcome, TICK};
 use super::gate::{Gate, Place, TenantId};
-use super::imports::{CallState, ChainAccess, Log};
+use super::imports::{CallState, ChainAccess, Log, table};
 use super::limiter::Limiter;
 use super::settings::HOSTCALL_FUEL;
 use super::text::{MAX_TEXT, clean};
 use crate::capability::config::{Config, Sees};
+use crate::capability::keyvalue::{self, KeyValueStore};
 use crate::error::CallError;
-use crate::manifest::{Import, Limits};
+use crate::manifest::{Import, Keyvalue, Limits};
 
 /// What every plugin of a host shares.
 pub(crate) struct Shared {
@@ -41,6 +42,7 @@ pub(crate) struct Totals {
     pub failed: AtomicU64,
     pub fuel: AtomicU64,
     pub chain_reads: AtomicU64,
+    pub keyvalue_operations: AtomicU64,
     pub log_lines: AtomicU64,
     pub log_lines_dropped: AtomicU64,
     /// Nanoseconds of processor time.
@@ -55,6 +57,8 @@ pub(crate) struct Code {
     /// What the manifest lists; a bundle is loaded only when the operator grants all of it.
     pub imports: BTreeSet<Import>,
     pub config: Config,
+    /// The AVS's store and how much of it the bundle may use; none when the manifest does not list it.
+    pub keyvalue: Option<(KeyValueStore, Keyvalue)>,
     pub pre: InstancePre<CallState>,
     /// With whom its calls share places and time.
     pub tenant: TenantId,
@@ -69,6 +73,8 @@ pub(crate) struct Context {
     pub log: bool,
     pub chain: Option<ChainAccess>,
     pub config: Sees,
+    /// Whether it may use what differs between operators for good: its store, secrets, other hosts.
+    pub outside: bool,
 }
 
 async fn enter(shared: &Shared, tenant: TenantId) -> Result<Place, CallError> {
@@ -117,7 +123,7 @@ impl Code {
     {
         let shared = &self.shared;
         let place = enter(shared, self.tenant).await?;
-        let Context { export, avs, task, log, chain, config } = context;
+        let Context { export, avs, task, log, chain, config, outside } = context;
         let listed = |import| self.imports.contains(&import);
         let state = CallState {
             limiter: Limiter::new(usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX)),
@@ -125,6 +131,11 @@ impl Code {
             chain: chain.filter(|_| listed(Import::Chain)),
             chain_reads: 0,
             config: self.config.access(if listed(Import::Config) { config } else { Sees::Nothing }),
+            keyvalue: match &self.keyvalue {
+                Some((store, quota)) if outside => keyvalue::Access::new(store.clone(), *quota),
+                _ => keyvalue::Access::default(),
+            },
+            table: table(),
             totals: Arc::clone(&self.totals),
         };
         let run = run(self.pre.clone(), state, self.limits.fuel, shared.deadline, body);

@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 use eigenshift_types::{Address, AvsId, B256, BlockRef, Bytes, TaskIndex};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
+use wasmtime::component::ResourceTable;
 
 use super::call::Totals;
 use super::limiter::Limiter;
 use super::text::{MAX_TEXT, clean};
-use crate::capability::config;
+use crate::capability::{config, keyvalue};
 use crate::chain::{ChainReadError, ChainReader};
 use crate::values::{EventLog, Header};
 
@@ -20,6 +21,8 @@ use crate::values::{EventLog, Header};
 pub(crate) const MAX_CHAIN_READS: u32 = 64;
 /// Log lines of one call.
 pub(crate) const MAX_LOG_LINES: u32 = 64;
+/// Handles that a call may hold at the same time, of whatever kind.
+const MAX_HANDLES: usize = 1024;
 const MAX_CALLDATA: usize = 128 * 1024;
 const MAX_RESULT: usize = 1024 * 1024;
 const MAX_TOPICS: usize = 64;
@@ -151,8 +154,18 @@ pub(crate) struct CallState {
     pub chain: Option<ChainAccess>,
     pub chain_reads: u32,
     pub config: config::Access,
+    pub keyvalue: keyvalue::Access,
+    /// What the guest has handles to.
+    pub table: ResourceTable,
     /// Counted at once, so that a call that is cut off counts too.
     pub totals: Arc<Totals>,
+}
+
+/// An empty table with a bound.
+pub(crate) fn table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_HANDLES);
+    table
 }
 
 fn word(bytes: &[u8], what: &str) -> Result<B256, Refusal> {
@@ -173,6 +186,8 @@ impl CallState {
             chain: None,
             chain_reads: 0,
             config: config::Access::default(),
+            keyvalue: keyvalue::Access::default(),
+            table: table(),
             totals: Arc::default(),
         }
     }

@@ -73,6 +73,18 @@ pub const IMPORT_CONFIG_GET: &str =
 pub const IMPORT_CONFIG_ALL: &str =
     r#"(import "wasi:config/store@0.2.0-rc.1" "get-all" (func $config_all (param i32)))"#;
 
+pub const KEYVALUE: &str = "wasi:keyvalue/store@0.2.0-draft2";
+pub const ATOMICS: &str = "wasi:keyvalue/atomics@0.2.0-draft2";
+pub const IMPORT_KEYVALUE: &str = r#"
+    (import "wasi:keyvalue/store@0.2.0-draft2" "open" (func $kv_open (param i32 i32 i32)))
+    (import "wasi:keyvalue/store@0.2.0-draft2" "[method]bucket.get" (func $kv_get (param i32 i32 i32 i32)))
+    (import "wasi:keyvalue/store@0.2.0-draft2" "[method]bucket.set" (func $kv_set (param i32 i32 i32 i32 i32 i32)))
+    (import "wasi:keyvalue/store@0.2.0-draft2" "[resource-drop]bucket" (func $kv_drop (param i32)))"#;
+pub const IMPORT_ATOMICS: &str = r#"
+    (import "wasi:keyvalue/atomics@0.2.0-draft2" "[static]cas.new" (func $cas_new (param i32 i32 i32 i32)))
+    (import "wasi:keyvalue/atomics@0.2.0-draft2" "[resource-drop]cas" (func $cas_drop (param i32)))
+    (import "wasi:keyvalue/atomics@0.2.0-draft2" "swap" (func $cas_swap (param i32 i32 i32 i32)))"#;
+
 fn signature(function: &str) -> String {
     match function.split_once('#').unwrap().1 {
         "describe" => "(result i32)".to_owned(),
@@ -188,7 +200,9 @@ impl Guest {
             Some(text) => drop(resolve.push_str("package.wit", text).unwrap()),
             None => drop(resolve.push_path(wit_folder()).unwrap()),
         }
-        resolve.push_path(wit_folder().join("../deps/config")).unwrap();
+        for package in ["config", "keyvalue"] {
+            resolve.push_path(wit_folder().join("../deps").join(package)).unwrap();
+        }
         let world = format!("package test:guest; world guest {{ {} }}", self.world);
         let package = resolve.push_str("guest.wit", &world).unwrap();
         let world = resolve.select_world(&[package], Some("guest")).unwrap();

@@ -18,6 +18,7 @@ mod golden;
 mod guest;
 mod inspect;
 mod isolation;
+mod keyvalue;
 mod limits;
 mod load;
 mod manifest;

@@ -400,7 +400,7 @@ fn what_is_not_carried_out_yet_is_named() {
         not_yet("imports = [\"chain\", \"log\", \"config\"]\npublisher = \"me\"", "[runtime]\nreuse-calls = 0"),
         None
     );
-    for import in ["keyvalue", "http", "secrets"] {
+    for import in ["http", "secrets"] {
         let found = not_yet(&format!("imports = [\"{import}\"]"), "");
         assert_eq!(found, Some(format!("imports: {import}").as_str()));
     }

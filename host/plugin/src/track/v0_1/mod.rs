@@ -72,16 +72,21 @@ enum Uses {
     Local,
     /// These and the chain, at this block.
     Chain(Arc<dyn ChainReader>, BlockRef),
+    /// Everything that is granted; the chain at this block.
+    All(Arc<dyn ChainReader>, BlockRef),
 }
 
 fn context(export: &'static str, service: Option<&Service>, task: Option<u32>, uses: Uses) -> Context {
+    let outside = matches!(uses, Uses::All(..));
     let (log, config, chain) = match uses {
         Uses::Nothing => (false, Sees::Nothing, None),
         Uses::Pure => (true, Sees::Pinned, None),
         Uses::Local => (true, Sees::Local, None),
-        Uses::Chain(reader, bound) => (true, Sees::Local, Some(ChainAccess::new(reader, bound))),
+        Uses::Chain(reader, bound) | Uses::All(reader, bound) => {
+            (true, Sees::Local, Some(ChainAccess::new(reader, bound)))
+        }
     };
-    Context { export, avs: service.map(|service| service.avs.clone()), task, log, chain, config }
+    Context { export, avs: service.map(|service| service.avs.clone()), task, log, chain, config, outside }
 }
 
 fn task_context(export: &'static str, task: &Task, uses: Uses) -> Context {
@@ -164,7 +169,7 @@ impl Exports {
         task: &Task,
         chain: Arc<dyn ChainReader>,
     ) -> Result<Vec<Bytes>, CallError> {
-        self.answers(code, task, Uses::Chain(chain, task.reference_block)).await
+        self.answers(code, task, Uses::All(chain, task.reference_block)).await
     }
 
     /// `on-task-request` of a golden task: as pure as the two other callbacks.
