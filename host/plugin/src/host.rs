@@ -19,6 +19,7 @@ use crate::cache::Cache;
 use crate::capability;
 use crate::capability::config::Config;
 use crate::capability::keyvalue::KeyValueStore;
+use crate::capability::secrets::Secrets;
 use crate::error::LoadError;
 use crate::golden;
 use crate::inspect::inspect;
@@ -151,6 +152,8 @@ struct Inner {
 pub struct TenantOptions {
     /// The AVS's store; its plugins, one after the other, find there what those before them left.
     pub keyvalue: Option<KeyValueStore>,
+    /// The operator's secrets; a plugin gets those of them that its manifest lists.
+    pub secrets: Secrets,
 }
 
 /// Whose calls share: one AVS. Cheap to clone.
@@ -265,6 +268,7 @@ impl Host {
         } else {
             None
         };
+        let secrets = tenant.options.secrets.listed(&manifest)?;
         let len = bundle.component().len();
         if len > self.0.options.max_component_bytes {
             return Err(LoadError::TooLarge { len, max: self.0.options.max_component_bytes });
@@ -282,6 +286,8 @@ impl Host {
             imports: manifest.imports.clone(),
             config,
             keyvalue,
+            redactor: Arc::new(secrets.redactor()),
+            secrets,
             pre,
             tenant: tenant.id,
             totals: Arc::new(Totals::default()),

@@ -50,6 +50,7 @@ pub mod values;
 
 pub use bundle::Bundle;
 pub use capability::keyvalue::{KeyValueError, KeyValueStore};
+pub use capability::secrets::{SecretError, SecretValue, Secrets};
 pub use chain::{ChainReadError, ChainReader};
 pub use error::{CallError, LoadError, ProcessError};
 pub use golden::GoldenError;

@@ -43,6 +43,8 @@ pub struct Counters {
     pub chain_reads: u64,
     /// Operations on the AVS's store.
     pub keyvalue_operations: u64,
+    /// Secrets revealed.
+    pub secrets_revealed: u64,
     /// Log lines written.
     pub log_lines: u64,
     /// Log lines dropped: over the cap of a call, or in a callback that may not log.
@@ -126,6 +128,7 @@ impl Plugin {
             fuel: read(&totals.fuel),
             chain_reads: read(&totals.chain_reads),
             keyvalue_operations: read(&totals.keyvalue_operations),
+            secrets_revealed: read(&totals.secrets_revealed),
             log_lines: read(&totals.log_lines),
             log_lines_dropped: read(&totals.log_lines_dropped),
             cpu: Duration::from_nanos(read(&totals.cpu)),

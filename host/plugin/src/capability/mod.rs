@@ -9,6 +9,7 @@
 pub(crate) mod config;
 pub mod egress;
 pub mod keyvalue;
+pub mod secrets;
 
 use std::fmt;
 
@@ -60,7 +61,8 @@ impl fmt::Display for Verdict {
 pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     v0_1::add_to_linker(linker)?;
     config::add_to_linker(linker)?;
-    keyvalue::add_to_linker(linker)
+    keyvalue::add_to_linker(linker)?;
+    secrets::add_to_linker(linker)
 }
 
 /// Interfaces whose version is a draft's, compatible with no other: name, version, what they are.
@@ -73,6 +75,13 @@ fn exact() -> impl Iterator<Item = (&'static str, &'static str, Import)> {
 /// Looks an import's full name up.
 fn find(name: &str) -> v0_1::Found {
     let Some((interface, found)) = name.split_once('@') else { return v0_1::import(name) };
+    if interface == secrets::INTERFACE {
+        return if found.starts_with(secrets::TRACK) {
+            v0_1::Found::Import(Import::Secrets)
+        } else {
+            v0_1::Found::OtherTrack { expected: format!("{interface}@{}", secrets::VERSION) }
+        };
+    }
     match exact().find(|(known, _, _)| *known == interface) {
         Some((_, version, import)) if found == version => v0_1::Found::Import(import),
         Some((_, version, _)) => v0_1::Found::OtherTrack { expected: format!("{interface}@{version}") },

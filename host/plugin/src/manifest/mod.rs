@@ -270,7 +270,6 @@ impl Manifest {
         let imports = |import| self.imports.contains(&import);
         [
             (imports(Import::Http), "imports: http"),
-            (imports(Import::Secrets), "imports: secrets"),
             (!self.triggers.is_empty(), "trigger"),
             (self.reuse_calls > 0, "runtime.reuse-calls"),
         ]

@@ -21,6 +21,7 @@ use super::settings::HOSTCALL_FUEL;
 use super::text::{MAX_TEXT, clean};
 use crate::capability::config::{Config, Sees};
 use crate::capability::keyvalue::{self, KeyValueStore};
+use crate::capability::secrets::{self, Redactor, Secrets};
 use crate::error::CallError;
 use crate::manifest::{Import, Keyvalue, Limits};
 
@@ -43,6 +44,7 @@ pub(crate) struct Totals {
     pub fuel: AtomicU64,
     pub chain_reads: AtomicU64,
     pub keyvalue_operations: AtomicU64,
+    pub secrets_revealed: AtomicU64,
     pub log_lines: AtomicU64,
     pub log_lines_dropped: AtomicU64,
     /// Nanoseconds of processor time.
@@ -59,6 +61,10 @@ pub(crate) struct Code {
     pub config: Config,
     /// The AVS's store and how much of it the bundle may use; none when the manifest does not list it.
     pub keyvalue: Option<(KeyValueStore, Keyvalue)>,
+    /// What the manifest lists of the operator's.
+    pub secrets: Secrets,
+    /// Takes these out of every text that a guest is the origin of.
+    pub redactor: Arc<Redactor>,
     pub pre: InstancePre<CallState>,
     /// With whom its calls share places and time.
     pub tenant: TenantId,
@@ -93,7 +99,8 @@ pub(crate) fn text(error: &wasmtime::Error) -> String {
     clean(&format!("{error:#}"), MAX_TEXT)
 }
 
-fn classify(error: &wasmtime::Error, refused_memory: bool) -> CallError {
+fn classify(error: &wasmtime::Error, refused_memory: bool, redactor: &Redactor) -> CallError {
+    let text = |error: &wasmtime::Error| redactor.text(&format!("{error:#}"));
     if error.is::<PoolConcurrencyLimitError>() {
         return CallError::Busy;
     }
@@ -107,8 +114,8 @@ fn classify(error: &wasmtime::Error, refused_memory: bool) -> CallError {
     }
 }
 
-fn classify_start(error: &wasmtime::Error, refused_memory: bool) -> CallError {
-    match classify(error, refused_memory) {
+fn classify_start(error: &wasmtime::Error, refused_memory: bool, redactor: &Redactor) -> CallError {
+    match classify(error, refused_memory, redactor) {
         CallError::BadOutput(text) => CallError::Trap(text),
         other => other,
     }
@@ -127,13 +134,26 @@ impl Code {
         let listed = |import| self.imports.contains(&import);
         let state = CallState {
             limiter: Limiter::new(usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX)),
-            log: Log { plugin: Arc::clone(&self.name), export, avs, task, open: log && listed(Import::Log), lines: 0 },
+            log: Log {
+                plugin: Arc::clone(&self.name),
+                export,
+                avs,
+                task,
+                open: log && listed(Import::Log),
+                lines: 0,
+                redactor: Arc::clone(&self.redactor),
+            },
             chain: chain.filter(|_| listed(Import::Chain)),
             chain_reads: 0,
             config: self.config.access(if listed(Import::Config) { config } else { Sees::Nothing }),
             keyvalue: match &self.keyvalue {
                 Some((store, quota)) if outside => keyvalue::Access::new(store.clone(), *quota),
                 _ => keyvalue::Access::default(),
+            },
+            secrets: if outside && listed(Import::Secrets) {
+                secrets::Access::new(self.secrets.clone())
+            } else {
+                secrets::Access::default()
             },
             table: table(),
             totals: Arc::clone(&self.totals),
@@ -202,10 +222,10 @@ where
         })
     });
     let result = match pre.instantiate_async(&mut store).await {
-        Err(error) => Err(classify_start(&error, store.data().limiter.refused())),
+        Err(error) => Err(classify_start(&error, store.data().limiter.refused(), &store.data().log.redactor)),
         Ok(instance) => match body(&mut store, instance).await {
             Ok(result) => Ok(result),
-            Err(error) => Err(classify(&error, store.data().limiter.refused())),
+            Err(error) => Err(classify(&error, store.data().limiter.refused(), &store.data().log.redactor)),
         },
     };
     let used = fuel.saturating_sub(store.get_fuel().unwrap_or(0));

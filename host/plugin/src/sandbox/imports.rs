@@ -13,6 +13,7 @@ use wasmtime::component::ResourceTable;
 use super::call::Totals;
 use super::limiter::Limiter;
 use super::text::{MAX_TEXT, clean};
+use crate::capability::secrets::{self, Redactor};
 use crate::capability::{config, keyvalue};
 use crate::chain::{ChainReadError, ChainReader};
 use crate::values::{EventLog, Header};
@@ -117,6 +118,8 @@ pub(crate) struct Log {
     /// Whether lines are written at all: not in callbacks that may import nothing, nor when the manifest does not list it.
     pub open: bool,
     pub lines: u32,
+    /// Takes secrets out of the lines.
+    pub redactor: Arc<Redactor>,
 }
 
 impl Log {
@@ -127,7 +130,7 @@ impl Log {
         }
         self.lines += 1;
         totals.log_lines.fetch_add(1, Ordering::Relaxed);
-        let message = clean(message, MAX_TEXT);
+        let message = self.redactor.text(message);
         let (plugin, export) = (&*self.plugin, self.export);
         let avs = self.avs.as_ref().map(AvsId::as_str);
         let task = self.task;
@@ -155,6 +158,7 @@ pub(crate) struct CallState {
     pub chain_reads: u32,
     pub config: config::Access,
     pub keyvalue: keyvalue::Access,
+    pub secrets: secrets::Access,
     /// What the guest has handles to.
     pub table: ResourceTable,
     /// Counted at once, so that a call that is cut off counts too.
@@ -182,11 +186,12 @@ impl CallState {
     pub(crate) fn bare(plugin: Arc<str>) -> Self {
         Self {
             limiter: Limiter::new(usize::MAX),
-            log: Log { plugin, export: "", avs: None, task: None, open: false, lines: 0 },
+            log: Log { plugin, export: "", avs: None, task: None, open: false, lines: 0, redactor: Arc::default() },
             chain: None,
             chain_reads: 0,
             config: config::Access::default(),
             keyvalue: keyvalue::Access::default(),
+            secrets: secrets::Access::default(),
             table: table(),
             totals: Arc::default(),
         }

@@ -85,6 +85,11 @@ pub const IMPORT_ATOMICS: &str = r#"
     (import "wasi:keyvalue/atomics@0.2.0-draft2" "[resource-drop]cas" (func $cas_drop (param i32)))
     (import "wasi:keyvalue/atomics@0.2.0-draft2" "swap" (func $cas_swap (param i32 i32 i32 i32)))"#;
 
+pub const SECRETS: &str = "eigenshift:secrets/store@0.1.0";
+pub const IMPORT_SECRETS: &str = r#"
+    (import "eigenshift:secrets/store@0.1.0" "open" (func $secret_open (param i32 i32 i32)))
+    (import "eigenshift:secrets/store@0.1.0" "[method]secret.reveal" (func $secret_reveal (param i32 i32)))"#;
+
 fn signature(function: &str) -> String {
     match function.split_once('#').unwrap().1 {
         "describe" => "(result i32)".to_owned(),
@@ -200,7 +205,7 @@ impl Guest {
             Some(text) => drop(resolve.push_str("package.wit", text).unwrap()),
             None => drop(resolve.push_path(wit_folder()).unwrap()),
         }
-        for package in ["config", "keyvalue"] {
+        for package in ["config", "keyvalue", "secrets"] {
             resolve.push_path(wit_folder().join("../deps").join(package)).unwrap();
         }
         let world = format!("package test:guest; world guest {{ {} }}", self.world);

@@ -28,7 +28,7 @@ pub fn open(dir: &tempfile::TempDir, name: &str) -> KeyValueStore {
 }
 
 fn tenant(host: &Host, store: &KeyValueStore) -> Tenant {
-    host.tenant_with(TenantOptions { keyvalue: Some(store.clone()) })
+    host.tenant_with(TenantOptions { keyvalue: Some(store.clone()), ..TenantOptions::default() })
 }
 
 /// A guest that imports the store and does `body` in `on-task-request`. Locals: `$b` a bucket, `$i`.
@@ -98,7 +98,7 @@ async fn what_a_plugin_keeps_is_there_for_its_successor_and_for_nobody_else() {
     assert_eq!(requested(&neighbour).await, "", "another AVS has its own");
 
     // A version that runs in the shadow of the active one.
-    let shadow = host.tenant_with(TenantOptions { keyvalue: Some(stores[0].read_only()) });
+    let shadow = host.tenant_with(TenantOptions { keyvalue: Some(stores[0].read_only()), ..TenantOptions::default() });
     assert_eq!(requested(&load(&reader, &host, &shadow).await.unwrap()).await, "first");
     let refused = guest(&format!("{}{}{}", opened(), set(NAME), answer_text()));
     let said = requested(&load(&refused, &host, &shadow).await.unwrap()).await;

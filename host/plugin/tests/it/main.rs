@@ -20,5 +20,7 @@ mod inspect;
 mod isolation;
 mod keyvalue;
 mod limits;
+mod lines;
 mod load;
 mod manifest;
+mod secrets;
