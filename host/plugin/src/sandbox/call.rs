@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -10,8 +11,10 @@ use std::time::Duration;
 use eigenshift_env::Env;
 use eigenshift_types::{AvsId, TaskIndex};
 use futures::future::{BoxFuture, Either, select};
+use tokio::runtime::Handle;
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime_wasi::I32Exit;
 
 use super::executor::{Executor, Outcome, TICK};
 use super::gate::{Gate, Place, TenantId};
@@ -20,8 +23,10 @@ use super::limiter::Limiter;
 use super::settings::HOSTCALL_FUEL;
 use super::text::{MAX_TEXT, clean};
 use crate::capability::config::{Config, Sees};
+use crate::capability::http::{self, Client, Hooks};
 use crate::capability::keyvalue::{self, KeyValueStore};
 use crate::capability::secrets::{self, Redactor, Secrets};
+use crate::capability::wasi::{self, Moment};
 use crate::error::CallError;
 use crate::manifest::{Import, Keyvalue, Limits};
 
@@ -45,6 +50,8 @@ pub(crate) struct Totals {
     pub chain_reads: AtomicU64,
     pub keyvalue_operations: AtomicU64,
     pub secrets_revealed: AtomicU64,
+    pub http_requests: AtomicU64,
+    pub http_refused: AtomicU64,
     pub log_lines: AtomicU64,
     pub log_lines_dropped: AtomicU64,
     /// Nanoseconds of processor time.
@@ -63,6 +70,10 @@ pub(crate) struct Code {
     pub keyvalue: Option<(KeyValueStore, Keyvalue)>,
     /// What the manifest lists of the operator's.
     pub secrets: Secrets,
+    /// How it sends requests, and which; none when the manifest does not list it.
+    pub http: Option<(Arc<Client>, Arc<http::Limits>)>,
+    /// Whether the component imports WASI.
+    pub wasi: bool,
     /// Takes these out of every text that a guest is the origin of.
     pub redactor: Arc<Redactor>,
     pub pre: InstancePre<CallState>,
@@ -81,6 +92,8 @@ pub(crate) struct Context {
     pub config: Sees,
     /// Whether it may use what differs between operators for good: its store, secrets, other hosts.
     pub outside: bool,
+    /// What a clock and random bytes follow from.
+    pub moment: Moment,
 }
 
 async fn enter(shared: &Shared, tenant: TenantId) -> Result<Place, CallError> {
@@ -109,6 +122,7 @@ fn classify(error: &wasmtime::Error, refused_memory: bool, redactor: &Redactor) 
         Some(Trap::Interrupt) => CallError::Deadline,
         _ if refused_memory => CallError::Memory,
         Some(_) => CallError::Trap(text(error)),
+        None if error.is::<I32Exit>() => CallError::Trap(text(error)),
         // Not a trap: what the guest handed over cannot be read as its interface says.
         None => CallError::BadOutput(text(error)),
     }
@@ -130,19 +144,31 @@ impl Code {
     {
         let shared = &self.shared;
         let place = enter(shared, self.tenant).await?;
-        let Context { export, avs, task, log, chain, config, outside } = context;
+        let Context { export, avs, task, log, chain, config, outside, moment } = context;
         let listed = |import| self.imports.contains(&import);
+        let log = Log {
+            plugin: Arc::clone(&self.name),
+            export,
+            avs,
+            task,
+            open: log && listed(Import::Log),
+            lines: 0,
+            redactor: Arc::clone(&self.redactor),
+            totals: Arc::clone(&self.totals),
+        };
+        let wasi = self.wasi.then(|| {
+            let access = self.http.as_ref().filter(|_| outside).map(|(client, limits)| http::Access {
+                client: Arc::clone(client),
+                limits: Arc::clone(limits),
+                plugin: Arc::clone(&self.name),
+                redactor: Arc::clone(&self.redactor),
+                totals: Arc::clone(&self.totals),
+            });
+            Box::new(wasi::State::new(moment, log.another(), Hooks::new(access)))
+        });
         let state = CallState {
             limiter: Limiter::new(usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX)),
-            log: Log {
-                plugin: Arc::clone(&self.name),
-                export,
-                avs,
-                task,
-                open: log && listed(Import::Log),
-                lines: 0,
-                redactor: Arc::clone(&self.redactor),
-            },
+            log,
             chain: chain.filter(|_| listed(Import::Chain)),
             chain_reads: 0,
             config: self.config.access(if listed(Import::Config) { config } else { Sees::Nothing }),
@@ -155,10 +181,17 @@ impl Code {
             } else {
                 secrets::Access::default()
             },
+            wasi,
             table: table(),
             totals: Arc::clone(&self.totals),
         };
         let run = run(self.pre.clone(), state, self.limits.fuel, shared.deadline, body);
+        let run = if self.wasi {
+            // WASI's waits and requests are for the caller's runtime, whatever thread the guest runs on.
+            Either::Left(InRuntime { runtime: Handle::try_current().ok(), future: Box::pin(run) })
+        } else {
+            Either::Right(run)
+        };
         let deadline = shared.deadline;
         self.totals.calls.fetch_add(1, Ordering::Relaxed);
         let work = async move {
@@ -178,6 +211,22 @@ impl Code {
             tracing::debug!(plugin = &*self.name, export, task, code = error.code(), "call failed: {error}");
         }
         result
+    }
+}
+
+/// A future that finds a runtime around it wherever it is polled.
+struct InRuntime<F> {
+    runtime: Option<Handle>,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for InRuntime<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        let _inside = this.runtime.as_ref().map(Handle::enter);
+        this.future.as_mut().poll(context)
     }
 }
 

@@ -14,7 +14,7 @@ use super::call::Totals;
 use super::limiter::Limiter;
 use super::text::{MAX_TEXT, clean};
 use crate::capability::secrets::{self, Redactor};
-use crate::capability::{config, keyvalue};
+use crate::capability::{config, keyvalue, wasi};
 use crate::chain::{ChainReadError, ChainReader};
 use crate::values::{EventLog, Header};
 
@@ -120,16 +120,33 @@ pub(crate) struct Log {
     pub lines: u32,
     /// Takes secrets out of the lines.
     pub redactor: Arc<Redactor>,
+    /// Counted at once, so that a call that is cut off counts too.
+    pub totals: Arc<Totals>,
 }
 
 impl Log {
-    fn emit(&mut self, level: Level, message: &str, totals: &Totals) {
+    /// Another log of the same call, with lines of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            plugin: Arc::clone(&self.plugin),
+            export: self.export,
+            avs: self.avs.clone(),
+            task: self.task,
+            open: self.open,
+            lines: 0,
+            redactor: Arc::clone(&self.redactor),
+            totals: Arc::clone(&self.totals),
+        }
+    }
+
+    /// Writes a line, or counts it as dropped.
+    pub(crate) fn write(&mut self, level: Level, message: &str) {
         if !self.open || self.lines >= MAX_LOG_LINES {
-            totals.log_lines_dropped.fetch_add(1, Ordering::Relaxed);
+            self.totals.log_lines_dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         self.lines += 1;
-        totals.log_lines.fetch_add(1, Ordering::Relaxed);
+        self.totals.log_lines.fetch_add(1, Ordering::Relaxed);
         let message = self.redactor.text(message);
         let (plugin, export) = (&*self.plugin, self.export);
         let avs = self.avs.as_ref().map(AvsId::as_str);
@@ -159,6 +176,8 @@ pub(crate) struct CallState {
     pub config: config::Access,
     pub keyvalue: keyvalue::Access,
     pub secrets: secrets::Access,
+    /// None in a component that does not import it.
+    pub wasi: Option<Box<wasi::State>>,
     /// What the guest has handles to.
     pub table: ResourceTable,
     /// Counted at once, so that a call that is cut off counts too.
@@ -184,21 +203,32 @@ fn address(bytes: &[u8]) -> Result<Address, Refusal> {
 impl CallState {
     /// A state in which nothing is granted and nothing is limited.
     pub(crate) fn bare(plugin: Arc<str>) -> Self {
+        let totals = Arc::<Totals>::default();
         Self {
             limiter: Limiter::new(usize::MAX),
-            log: Log { plugin, export: "", avs: None, task: None, open: false, lines: 0, redactor: Arc::default() },
+            log: Log {
+                plugin,
+                export: "",
+                avs: None,
+                task: None,
+                open: false,
+                lines: 0,
+                redactor: Arc::default(),
+                totals: Arc::clone(&totals),
+            },
             chain: None,
             chain_reads: 0,
             config: config::Access::default(),
             keyvalue: keyvalue::Access::default(),
             secrets: secrets::Access::default(),
+            wasi: None,
             table: table(),
-            totals: Arc::default(),
+            totals,
         }
     }
 
     pub(crate) fn emit(&mut self, level: Level, message: &str) {
-        self.log.emit(level, message, &self.totals);
+        self.log.write(level, message);
     }
 
     fn chain(&mut self) -> Result<&ChainAccess, Refusal> {

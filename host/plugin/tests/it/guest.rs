@@ -85,6 +85,17 @@ pub const IMPORT_ATOMICS: &str = r#"
     (import "wasi:keyvalue/atomics@0.2.0-draft2" "[resource-drop]cas" (func $cas_drop (param i32)))
     (import "wasi:keyvalue/atomics@0.2.0-draft2" "swap" (func $cas_swap (param i32 i32 i32 i32)))"#;
 
+/// What the tests use of WASI 0.2, each after those that it uses.
+const WASI: [(&str, &str); 7] = [
+    ("io.wit", include_str!("wit/io.wit")),
+    ("clocks.wit", include_str!("wit/clocks.wit")),
+    ("random.wit", include_str!("wit/random.wit")),
+    ("filesystem.wit", include_str!("wit/filesystem.wit")),
+    ("cli.wit", include_str!("wit/cli.wit")),
+    ("sockets.wit", include_str!("wit/sockets.wit")),
+    ("http.wit", include_str!("wit/http.wit")),
+];
+
 pub const SECRETS: &str = "eigenshift:secrets/store@0.1.0";
 pub const IMPORT_SECRETS: &str = r#"
     (import "eigenshift:secrets/store@0.1.0" "open" (func $secret_open (param i32 i32 i32)))
@@ -207,6 +218,9 @@ impl Guest {
         }
         for package in ["config", "keyvalue", "secrets"] {
             resolve.push_path(wit_folder().join("../deps").join(package)).unwrap();
+        }
+        for (name, text) in WASI {
+            resolve.push_str(name, text).unwrap();
         }
         let world = format!("package test:guest; world guest {{ {} }}", self.world);
         let package = resolve.push_str("guest.wit", &world).unwrap();

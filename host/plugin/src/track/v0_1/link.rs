@@ -30,6 +30,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
 pub(crate) enum Found {
     /// Types: no capability.
     Types,
+    /// WASI without a way out.
+    Closed,
     /// Functions.
     Import(Import),
     /// The interface, but of another track.

@@ -18,6 +18,7 @@ use wasmtime::component::InstancePre;
 
 use super::bounds::{self, MAX_FILTERS, MAX_PAYLOAD, MAX_URL, at_most, bad, bytes, key, word};
 use crate::capability::config::Sees;
+use crate::capability::wasi::Moment;
 use crate::chain::ChainReader;
 use crate::error::{CallError, LoadError, ProcessError};
 use crate::sandbox::call::{Code, Context, text as engine_text};
@@ -86,11 +87,18 @@ fn context(export: &'static str, service: Option<&Service>, task: Option<u32>, u
             (true, Sees::Local, Some(ChainAccess::new(reader, bound)))
         }
     };
-    Context { export, avs: service.map(|service| service.avs.clone()), task, log, chain, config, outside }
+    let moment = service.map_or(Moment::default(), |service| Moment {
+        chain_id: service.chain_id,
+        service_manager: service.service_manager,
+        time: 0,
+    });
+    Context { export, avs: service.map(|service| service.avs.clone()), task, log, chain, config, outside, moment }
 }
 
 fn task_context(export: &'static str, task: &Task, uses: Uses) -> Context {
-    context(export, Some(&task.service), Some(task.index), uses)
+    let mut context = context(export, Some(&task.service), Some(task.index), uses);
+    context.moment.time = task.reference_time;
+    context
 }
 
 /// One typed call: `invoke!(code, indices, context, |guest, store| guest.call_x(store, ...))`.
