@@ -1,5 +1,6 @@
 //! `eigenshift.toml`: one node and its AVSs. Every key is documented in the README; unknown ones are refused.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use eigenshift_types::{Address, AvsId, Quorums};
 use serde::Deserialize;
 
 use crate::CliError;
+use crate::provided::{Allowed, Exception, Setting};
 
 /// A duration as people write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +105,19 @@ pub struct AvsConfig {
     pub component: PathBuf,
     /// Its manifest; relative to the file.
     pub manifest: PathBuf,
-    /// What the operator grants the plugin: `chain`, `log`.
+    /// What the operator grants the plugin.
     pub grants: Vec<Import>,
+    /// Values of what the manifest declares under `config`.
+    #[serde(default)]
+    pub config: BTreeMap<String, Setting>,
+    /// Files of the secrets that the manifest lists, by name; relative to the file.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// Where the plugin's requests may go, of what the manifest lists; without it, all of that.
+    pub http_allow: Option<Vec<Allowed>>,
+    /// Private addresses that hosts may lead to all the same.
+    #[serde(default)]
+    pub http_addresses: Vec<Exception>,
     /// File with the operator account's secret key, 64 hexadecimal digits; relative to the file.
     pub operator_key: PathBuf,
     /// Key file with the BLS secret key, opened with `bls-password`; without that 64 hexadecimal digits. Relative to the
@@ -252,6 +265,7 @@ pub fn read(path: &Path) -> Result<Config, CliError> {
         for path in [&mut avs.component, &mut avs.manifest, &mut avs.operator_key, &mut avs.bls_key] {
             resolve(path);
         }
+        avs.secrets.values_mut().for_each(resolve);
         avs.bls_password.as_mut().map(resolve);
     }
     Ok(config)

@@ -4,6 +4,7 @@ mod ask;
 mod config;
 mod demo;
 mod plugin;
+mod provided;
 mod run;
 
 use std::io::IsTerminal;

@@ -11,12 +11,12 @@ use eigenshift_consensus::Timing;
 use eigenshift_engine::{Patience, Timer};
 use eigenshift_env::Env;
 use eigenshift_node::{AvsOptions, Entrance, Logic, Node, NodeOptions};
-use eigenshift_plugin::{Bundle, Grants};
+use eigenshift_plugin::{Bundle, TenantOptions};
 use eigenshift_types::Service;
 use zeroize::Zeroizing;
 
-use crate::CliError;
 use crate::config::{self, AvsConfig, NodeConfig};
+use crate::{CliError, provided};
 
 /// Runs a node.
 #[derive(Args, Debug)]
@@ -93,6 +93,7 @@ struct Files {
     wallet: Wallet,
     bls: Arc<SecretKey>,
     bundle: Bundle,
+    provided: TenantOptions,
 }
 
 impl Files {
@@ -103,7 +104,8 @@ impl Files {
         let manifest = String::from_utf8(read_bounded(&avs.manifest, MAX_MANIFEST)?)
             .map_err(|error| file(&avs.manifest, error))?;
         let bundle = Bundle::new(read_bounded(&avs.component, MAX_COMPONENT)?, manifest);
-        Ok(Self { wallet, bls, bundle })
+        let provided = provided::options(avs, provided::secrets(&avs.secrets)?);
+        Ok(Self { wallet, bls, bundle, provided })
     }
 }
 
@@ -139,8 +141,9 @@ async fn avs_options(avs: &AvsConfig, files: Files, env: &Env) -> Result<AvsOpti
         bls: files.bls,
         wallet: files.wallet,
         chain: Arc::new(chain),
-        logic: Logic::Plugin(files.bundle, Grants::from_iter(avs.grants.iter().copied())),
+        logic: Logic::Plugin(files.bundle, provided::grants(avs)),
         timers: avs.timers.iter().map(timer).collect(),
+        provided: files.provided,
     })
 }
 

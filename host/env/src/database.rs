@@ -38,3 +38,17 @@ pub fn open(disk: &dyn Disk, path: &Path) -> Result<redb::Database, redb::Databa
     let file = disk.open(path).map_err(redb::StorageError::Io)?;
     redb::Builder::new().create_with_backend(Backend(file))
 }
+
+/// As [`open`], with at most `cache_bytes` of pages in memory: redb's own bound is 1 GiB for each database, too much for
+/// one of many.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with_cache(
+    disk: &dyn Disk,
+    path: &Path,
+    cache_bytes: usize,
+) -> Result<redb::Database, redb::DatabaseError> {
+    let file = disk.open(path).map_err(redb::StorageError::Io)?;
+    redb::Builder::new().set_cache_size(cache_bytes).create_with_backend(Backend(file))
+}

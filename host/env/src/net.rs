@@ -16,6 +16,13 @@ pub trait Net: Send + Sync {
     /// Dials `host:port`. No timeout of its own.
     fn connect(&self, authority: &str) -> BoxFuture<'static, io::Result<Box<dyn Stream>>>;
 
+    /// Every address of a name, or the address that it is. Whoever checks addresses resolves once and dials what was
+    /// checked: a second look-up could give another answer. No timeout of its own.
+    fn resolve(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
+
+    /// Dials exactly this address. No timeout of its own.
+    fn dial(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>>;
+
     /// Listens; port 0 takes a free one.
     fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Listener>>>;
 }

@@ -227,10 +227,21 @@ impl Listener for MemoryListener {
 
 impl Net for World {
     fn connect(&self, authority: &str) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
-        let target = authority.parse::<SocketAddr>().map_err(io::Error::other);
+        match authority.parse() {
+            Ok(address) => self.dial(address),
+            Err(error) => std::future::ready(Err(io::Error::other(error))).boxed(),
+        }
+    }
+
+    fn resolve(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        // There are no names in this world.
+        let address = host.parse().map(|ip| vec![SocketAddr::new(ip, port)]);
+        std::future::ready(address.map_err(|_| io::ErrorKind::NotFound.into())).boxed()
+    }
+
+    fn dial(&self, target: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
         let listeners = Arc::clone(&self.listeners);
         async move {
-            let target = target?;
             let listener = listeners.lock().get(&target).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
             let (near, far) = tokio::io::duplex(STREAM_BUFFER);
             let peer = SocketAddr::new(target.ip(), 0);

@@ -27,5 +27,6 @@ pub mod native;
 pub mod node;
 
 pub use eigenshift_bls::Curve;
+pub use eigenshift_plugin::TenantOptions;
 pub use local::OperatorKeys;
 pub use node::{AvsOptions, Entrance, Logic, Node, NodeError, NodeOptions};

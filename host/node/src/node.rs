@@ -16,7 +16,7 @@ use eigenshift_engine::{AvsHandle, Patience, Timer};
 use eigenshift_env::disk::Lock;
 use eigenshift_env::{Env, Pool};
 use eigenshift_ledger::Settings;
-use eigenshift_plugin::{Bundle, Grants, Host, HostOptions};
+use eigenshift_plugin::{Bundle, Grants, Host, HostOptions, Import, KeyValueStore, TenantOptions};
 use eigenshift_types::{Address, NodeId, NodeKey, Service};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -70,6 +70,14 @@ pub enum NodeError {
     /// The plugin.
     #[error("the plugin is refused: {0}")]
     Plugin(#[from] eigenshift_plugin::LoadError),
+    /// What the plugin keeps.
+    #[error("what the plugin keeps, {path}: {source}", path = path.display())]
+    Keyvalue {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: eigenshift_plugin::KeyValueError,
+    },
     /// The engine.
     #[error(transparent)]
     Engine(#[from] eigenshift_engine::avs::StartError),
@@ -174,6 +182,9 @@ pub struct AvsOptions {
     pub logic: Logic,
     /// Timers that fire at the leader.
     pub timers: Vec<Timer>,
+    /// What the operator gives a plugin. Without a store in it, the node keeps one in its directory when the grants have
+    /// `keyvalue`.
+    pub provided: TenantOptions,
 }
 
 /// A snapshot of a ledger after so many entries, and how many are kept before it.
@@ -183,10 +194,15 @@ const KEEP_LOGS: u64 = 1024;
 /// Threads for calls that wait for the disk: each waits for one fsync.
 const IO_THREADS: usize = 2;
 const QUEUE: usize = 256;
+/// The same for what plugins keep: theirs never wait before the signing guard's.
+const KEYVALUE_THREADS: usize = 2;
+/// Memory of a plugin's store.
+const KEYVALUE_CACHE: usize = 1024 * 1024;
 
 struct Running {
     handle: AvsHandle,
     group: Group,
+    keyvalue: Option<KeyValueStore>,
 }
 
 /// A running host.
@@ -201,6 +217,7 @@ pub struct Node {
     plugins: Host,
     bls_pool: Pool,
     io_pool: Pool,
+    keyvalue_pool: Pool,
     avss: Avss,
     running: Vec<Running>,
     stop: CancellationToken,
@@ -256,6 +273,7 @@ impl Node {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let bls_pool = env.threads.pool("bls", cores, QUEUE).map_err(NodeError::Threads)?;
         let io_pool = env.threads.pool("disk", IO_THREADS, QUEUE).map_err(NodeError::Threads)?;
+        let keyvalue_pool = env.threads.pool("keyvalue", KEYVALUE_THREADS, QUEUE).map_err(NodeError::Threads)?;
         let plugins = HostOptions { cache_dir: Some(directory.join("plugins")), ..HostOptions::default() };
         let plugins = Host::new(plugins, &env)?;
         let fatal = Arc::new(watch::Sender::new(None));
@@ -281,6 +299,7 @@ impl Node {
             plugins,
             bls_pool,
             io_pool,
+            keyvalue_pool,
             avss,
             running: Vec::new(),
             stop,
@@ -332,21 +351,34 @@ impl Node {
                 return Err(NodeError::OtherRecord);
             }
         }
+        let mut keyvalue = None;
         let (callbacks, bundles) = match options.logic {
             Logic::Native(callbacks) => (callbacks, None),
             Logic::Plugin(bundle, grants) => {
+                let mut provided = options.provided;
+                if provided.keyvalue.is_none() && grants.imports.contains(&Import::Keyvalue) {
+                    provided.keyvalue = Some(self.keyvalue(&directory).await?);
+                }
+                keyvalue.clone_from(&provided.keyvalue);
                 let store = bundles::Store {
                     env: self.env.clone(),
                     directory: directory.join("bundles"),
                     io: self.io_pool.clone(),
                     host: self.plugins.clone(),
-                    tenant: self.plugins.tenant(),
+                    tenant: self.plugins.tenant_with(provided),
                     grants,
                     service: options.service.clone(),
                     chain: Arc::clone(&options.chain),
                 };
                 store.put(&bundle).await.map_err(|error| directory_error(&directory, &error))?;
-                let callbacks = store.callbacks(bundle).await?;
+                let callbacks = match store.callbacks(bundle).await {
+                    Ok(callbacks) => callbacks,
+                    Err(refused) => {
+                        drop(store);
+                        self.close(keyvalue).await;
+                        return Err(refused.into());
+                    }
+                };
                 (callbacks, Some(Arc::new(store) as Arc<dyn Bundles>))
             }
         };
@@ -398,8 +430,28 @@ impl Node {
         identity::write(&self.env, &directory, &record)?;
         self.watch(directory, record, handle.clone(), group.clone(), &replica);
         self.avss.insert(handle.clone());
-        self.running.push(Running { handle: handle.clone(), group });
+        self.running.push(Running { handle: handle.clone(), group, keyvalue });
         Ok(handle)
+    }
+
+    /// The store of an AVS's plugins.
+    async fn keyvalue(&self, directory: &Path) -> Result<KeyValueStore, NodeError> {
+        let (env, pool, directory) = (self.env.clone(), self.keyvalue_pool.clone(), directory.to_owned());
+        let opened = self.keyvalue_pool.run(move || {
+            env.disk.create_dir_all(&directory).map_err(|error| directory_error(&directory, &error))?;
+            let path = directory.join("keyvalue.redb");
+            let opened = KeyValueStore::open(&env, &path, pool, KEYVALUE_CACHE);
+            opened.map_err(|source| NodeError::Keyvalue { path, source })
+        });
+        opened.await.unwrap_or_else(|closed| Err(directory_error(Path::new("keyvalue.redb"), &closed)))
+    }
+
+    /// Closes it where an fsync may take its time.
+    async fn close(&self, store: Option<KeyValueStore>) {
+        if let Some(store) = store {
+            // Without the pool's threads nobody uses it any more.
+            let _ = self.keyvalue_pool.run(move || store.close()).await;
+        }
     }
 
     async fn start_group(&self, record: &Record, replica: &Replica) -> Result<Group, NodeError> {
@@ -462,6 +514,7 @@ impl Node {
         for running in &self.running {
             running.handle.shutdown().await;
             running.group.shutdown().await;
+            self.close(running.keyvalue.clone()).await;
         }
         self.transport.stop();
         let (running, store) = (self.running, self.store);

@@ -95,6 +95,17 @@ pub enum LoadError {
         /// What is wrong and what to do.
         fix: &'static str,
     },
+    /// The manifest lists `keyvalue`, and the node has no store for the AVS.
+    #[error("avs.toml lists `keyvalue`, and this AVS has no store here; give it one, or do not run this bundle")]
+    NoStore,
+    /// The manifest lists a secret that the operator does not provide.
+    #[error(
+        "avs.toml lists the secret `{name}`, which this operator does not provide: provide it, or do not run this bundle"
+    )]
+    SecretMissing {
+        /// Its name.
+        name: String,
+    },
     /// An import or export has other types than its track.
     #[error("types differ from the WIT package: {0}")]
     WrongTypes(String),
@@ -136,6 +147,8 @@ impl LoadError {
             Self::UnknownImport { .. } => "import-unknown",
             Self::ImportNotGranted { .. } => "import-not-granted",
             Self::Config { .. } => "config-invalid",
+            Self::SecretMissing { .. } => "secret-missing",
+            Self::NoStore => "keyvalue-no-store",
             Self::WrongTypes(_) => "types-differ",
             Self::Compile(_) => "compile-failed",
             Self::Describe(_) => "describe-failed",

@@ -18,6 +18,9 @@ use crate::bundle::{Bundle, sha256};
 use crate::cache::Cache;
 use crate::capability;
 use crate::capability::config::Config;
+use crate::capability::http::{Client, HttpPolicy};
+use crate::capability::keyvalue::KeyValueStore;
+use crate::capability::secrets::Secrets;
 use crate::error::LoadError;
 use crate::golden;
 use crate::inspect::inspect;
@@ -139,15 +142,32 @@ struct Inner {
     shared: Arc<Shared>,
     options: HostOptions,
     linker: Linker<CallState>,
+    /// The same with WASI: for components that import it.
+    wasi_linker: Linker<CallState>,
     cache: Option<Arc<Cache>>,
     compilers: Pool,
     components: Mutex<HashMap<B256, InFlight>>,
     tenants: AtomicU64,
 }
 
+/// What a node gives an AVS besides places and time. The default gives nothing: a bundle that needs it is refused.
+#[derive(Clone, Debug, Default)]
+pub struct TenantOptions {
+    /// The AVS's store; its plugins, one after the other, find there what those before them left.
+    pub keyvalue: Option<KeyValueStore>,
+    /// The operator's secrets; a plugin gets those of them that its manifest lists.
+    pub secrets: Secrets,
+    /// What the operator sets about requests to other hosts.
+    pub http: HttpPolicy,
+}
+
 /// Whose calls share: one AVS. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Tenant(TenantId);
+pub struct Tenant {
+    id: TenantId,
+    options: Arc<TenantOptions>,
+    http: Arc<Client>,
+}
 
 /// Loads bundles into sandboxes of one engine. Cheap to clone; its threads end when the last clone and the last plugin
 /// are gone.
@@ -183,6 +203,8 @@ impl Host {
         let engine = settings::engine(options.call_slots, max_memory).map_err(engine_error)?;
         let mut linker = Linker::new(&engine);
         capability::add_to_linker(&mut linker).map_err(engine_error)?;
+        let mut wasi_linker = linker.clone();
+        capability::add_wasi_to_linker(&mut wasi_linker).map_err(engine_error)?;
         let cache = match &options.cache_dir {
             None => None,
             Some(directory) => Some(Arc::new(
@@ -205,6 +227,7 @@ impl Host {
             shared,
             options,
             linker,
+            wasi_linker,
             cache,
             compilers,
             components: Mutex::default(),
@@ -226,7 +249,15 @@ impl Host {
     /// A new tenant: its plugins share places and time with each other, and with other tenants in turn.
     #[must_use]
     pub fn tenant(&self) -> Tenant {
-        Tenant(TenantId(self.0.tenants.fetch_add(1, Ordering::Relaxed)))
+        self.tenant_with(TenantOptions::default())
+    }
+
+    /// As [`Host::tenant`], with what the node gives it.
+    #[must_use]
+    pub fn tenant_with(&self, options: TenantOptions) -> Tenant {
+        let id = TenantId(self.0.tenants.fetch_add(1, Ordering::Relaxed));
+        let http = Arc::new(Client::new(&self.0.shared.env, options.http.clone()));
+        Tenant { id, options: Arc::new(options), http }
     }
 
     /// As [`Host::load`], for a tenant that may have other plugins: the versions of one AVS's.
@@ -241,6 +272,15 @@ impl Host {
         capability::check_grants(&manifest, grants)?;
         self.check_limits(&manifest)?;
         let config = Config::resolve(&manifest, &grants.config)?;
+        let keyvalue = if manifest.imports.contains(&Import::Keyvalue) {
+            let store = tenant.options.keyvalue.clone().ok_or(LoadError::NoStore)?;
+            Some((store, manifest.keyvalue))
+        } else {
+            None
+        };
+        let secrets = tenant.options.secrets.listed(&manifest)?;
+        let lists_http = manifest.imports.contains(&Import::Http);
+        let http = lists_http.then(|| (Arc::clone(&tenant.http), Arc::new(tenant.http.limits(&manifest))));
         let len = bundle.component().len();
         if len > self.0.options.max_component_bytes {
             return Err(LoadError::TooLarge { len, max: self.0.options.max_component_bytes });
@@ -249,7 +289,9 @@ impl Host {
         let report = self.on_compiler(move || inspect(&bytes)).await?;
         capability::check_imports(&report, &manifest, grants)?;
         let (component, origin) = self.component(&bundle).await?;
-        let pre = self.0.linker.instantiate_pre(&component).map_err(|error| LoadError::WrongTypes(text(&error)))?;
+        let wasi = capability::imports_wasi(&report);
+        let linker = if wasi { &self.0.wasi_linker } else { &self.0.linker };
+        let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::WrongTypes(text(&error)))?;
         let exports = Exports::find(&pre)?;
         let code = Code {
             shared: Arc::clone(&self.0.shared),
@@ -257,8 +299,13 @@ impl Host {
             limits: manifest.limits,
             imports: manifest.imports.clone(),
             config,
+            keyvalue,
+            http,
+            wasi,
+            redactor: Arc::new(secrets.redactor()),
+            secrets,
             pre,
-            tenant: tenant.0,
+            tenant: tenant.id,
             totals: Arc::new(Totals::default()),
         };
         let descriptor = exports.describe(&code).await?;

@@ -24,8 +24,12 @@
 //!   and never a fact about the task.
 //! - A guest uses no import that its manifest does not list, that the operator does not grant, or that PROTOCOL §10 does
 //!   not allow to the callback that is running.
+//! - A request of a guest goes to an address that was checked, of a host that manifest and operator allow; nothing is
+//!   followed from there.
+//! - What is said about a guest, in logs and errors, holds none of its secrets.
 //! - What comes out has the promised sizes: keys of 1 to 64 bytes, digests of 32, no more items than the manifest says.
-//! - Guests run on threads of their own; the caller's runtime is never blocked. Chain reads run on the caller's runtime.
+//! - Guests run on threads of their own; the caller's runtime is never blocked. Chain reads and requests to other hosts run
+//!   on the caller's runtime, a store's operations on the pool it was opened with.
 //! - A file of compiled code that this host did not write is never executed.
 //!
 //! # Not here
@@ -49,10 +53,13 @@ mod track;
 pub mod values;
 
 pub use bundle::Bundle;
+pub use capability::http::{HttpPolicy, Roots, RootsError};
+pub use capability::keyvalue::{KeyValueError, KeyValueStore};
+pub use capability::secrets::{SecretError, SecretValue, Secrets};
 pub use chain::{ChainReadError, ChainReader};
 pub use error::{CallError, LoadError, ProcessError};
 pub use golden::GoldenError;
-pub use host::{Grants, Host, HostError, HostOptions, Tenant};
+pub use host::{Grants, Host, HostError, HostOptions, Tenant, TenantOptions};
 pub use manifest::{Import, Limits, Manifest, ManifestError};
 pub use plugin::{Counters, Origin, Plugin};
 pub use values::{

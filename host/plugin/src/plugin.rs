@@ -41,6 +41,14 @@ pub struct Counters {
     pub fuel: u64,
     /// Chain reads.
     pub chain_reads: u64,
+    /// Operations on the AVS's store.
+    pub keyvalue_operations: u64,
+    /// Secrets revealed.
+    pub secrets_revealed: u64,
+    /// Requests to other hosts.
+    pub http_requests: u64,
+    /// Of these, how many went nowhere because they may not.
+    pub http_refused: u64,
     /// Log lines written.
     pub log_lines: u64,
     /// Log lines dropped: over the cap of a call, or in a callback that may not log.
@@ -123,6 +131,10 @@ impl Plugin {
             failed: read(&totals.failed),
             fuel: read(&totals.fuel),
             chain_reads: read(&totals.chain_reads),
+            keyvalue_operations: read(&totals.keyvalue_operations),
+            secrets_revealed: read(&totals.secrets_revealed),
+            http_requests: read(&totals.http_requests),
+            http_refused: read(&totals.http_refused),
             log_lines: read(&totals.log_lines),
             log_lines_dropped: read(&totals.log_lines_dropped),
             cpu: Duration::from_nanos(read(&totals.cpu)),

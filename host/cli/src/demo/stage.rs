@@ -12,7 +12,7 @@ use eigenshift_env::Env;
 use eigenshift_ledger::{Phase, Settings, Task};
 use eigenshift_node::local::loopback;
 use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, OperatorKeys};
-use eigenshift_plugin::{Bundle, Grants};
+use eigenshift_plugin::{Bundle, Grants, TenantOptions};
 use eigenshift_types::{Bytes, Outcome, Service, TaskIndex};
 
 use crate::CliError;
@@ -190,6 +190,7 @@ impl Stage {
             chain: Arc::clone(&self.chain),
             logic: Logic::Plugin(bundle, Grants::all()),
             timers: Vec::new(),
+            provided: TenantOptions::default(),
         };
         let handle = node.add(options).await?;
         self.ids.push(handle.identity().node);

@@ -86,13 +86,17 @@ async fn streams_carry_bytes_both_ways_in_both_worlds() {
             stream.read_exact(&mut bytes).await.unwrap();
             stream.write_all(&bytes).await.unwrap();
         });
-        let mut stream = env.net.connect(&address.to_string()).await.unwrap();
+        let found = env.net.resolve("127.0.0.1", address.port()).await.unwrap();
+        assert_eq!(found, [address], "an address is its own");
+        let mut stream = env.net.dial(found[0]).await.unwrap();
         stream.write_all(b"ping").await.unwrap();
         let mut bytes = [0; 4];
         stream.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"ping");
         server.await.unwrap();
         assert!(env.net.connect(&address.to_string()).await.is_err(), "nobody listens any more");
+        assert!(env.net.dial(address).await.is_err());
+        assert!(env.net.resolve("no name", 1).await.is_err());
     }
 }
 

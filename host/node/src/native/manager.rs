@@ -16,7 +16,7 @@ use futures::Stream;
 use tokio::sync::Mutex;
 
 use super::callbacks::{Bridge, Payload, SignedResponse, TaskConsensusCallbacks};
-use crate::{AvsOptions, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys};
+use crate::{AvsOptions, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions};
 
 /// Where a node listens, and where it keeps what it must not forget.
 #[derive(Clone, Debug)]
@@ -186,6 +186,7 @@ impl<T: Payload, K: Payload, S: SignedResponse<Response = K>> TaskConsensusManag
             chain: Arc::clone(&self.chain),
             logic: Logic::Native(Arc::clone(&self.bridge) as Arc<dyn eigenshift_engine::callbacks::Callbacks>),
             timers: Vec::new(),
+            provided: TenantOptions::default(),
         };
         let handle = node.add(options).await?;
         *running = Some(Running { node, handle });

@@ -13,7 +13,7 @@ use eigenshift_env::Env;
 use eigenshift_ledger::settings::{Policy, RotationSettings};
 use eigenshift_ledger::{Phase, Settings, State, Task};
 use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
-use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys};
+use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions};
 use eigenshift_plugin::{ChainReadError, ChainReader, EventLog, Header};
 use eigenshift_types::{Address, B256, BlockRef, Bytes, Outcome, Service, TaskIndex};
 use futures::FutureExt;
@@ -210,6 +210,7 @@ impl Cluster {
             chain: Arc::new(Forgetful { chain: Arc::clone(&self.chain), sight: self.operators[number].sight.clone() }),
             logic,
             timers: Vec::new(),
+            provided: TenantOptions::default(),
         }
     }
 

@@ -8,6 +8,10 @@
 
 pub(crate) mod config;
 pub mod egress;
+pub mod http;
+pub mod keyvalue;
+pub mod secrets;
+pub(crate) mod wasi;
 
 use std::fmt;
 
@@ -25,6 +29,8 @@ use crate::track::v0_1;
 pub enum Verdict {
     /// Types only: there is nothing to grant.
     Types,
+    /// It works, in a form that shows nothing of the machine: WASI.
+    Closed,
     /// It works.
     Granted(Import),
     /// Its calls are answered with access-denied: the manifest does not list it.
@@ -44,6 +50,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Types => f.write_str("types only, nothing to grant"),
+            Self::Closed => f.write_str("in a closed form: no files, no variables, clock and random bytes by the task"),
             Self::Granted(import) => write!(f, "`{import}` is granted"),
             Self::NotListed(import) => {
                 write!(f, "`{import}` is not listed in avs.toml: calls are answered access-denied")
@@ -58,18 +65,50 @@ impl fmt::Display for Verdict {
 /// Every interface that a component may import.
 pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     v0_1::add_to_linker(linker)?;
-    config::add_to_linker(linker)
+    config::add_to_linker(linker)?;
+    keyvalue::add_to_linker(linker)?;
+    secrets::add_to_linker(linker)
+}
+
+/// The interfaces that only components of other tools import.
+pub(crate) fn add_wasi_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    wasi::add_to_linker(linker)
+}
+
+/// Whether a component imports any of those.
+pub(crate) fn imports_wasi(report: &Report) -> bool {
+    report.imports.iter().any(|interface| {
+        interface.name.split_once('@').is_some_and(|(name, version)| wasi::find(name, version).is_some())
+    })
+}
+
+/// Interfaces whose version is a draft's, compatible with no other: name, version, what they are.
+fn exact() -> impl Iterator<Item = (&'static str, &'static str, Import)> {
+    let (interface, version) = config::INTERFACE;
+    let keyvalue = keyvalue::INTERFACES.into_iter().map(|name| (name, keyvalue::VERSION, Import::Keyvalue));
+    std::iter::once((interface, version, Import::Config)).chain(keyvalue)
 }
 
 /// Looks an import's full name up.
 fn find(name: &str) -> v0_1::Found {
-    let (interface, version) = config::INTERFACE;
-    match name.split_once('@') {
-        Some((found, same)) if found == interface && same == version => v0_1::Found::Import(Import::Config),
-        Some((found, _)) if found == interface => {
-            v0_1::Found::OtherTrack { expected: format!("{interface}@{version}") }
-        }
-        _ => v0_1::import(name),
+    let Some((interface, found)) = name.split_once('@') else { return v0_1::import(name) };
+    match wasi::find(interface, found) {
+        Some(Ok(wasi::Kind::Closed)) => return v0_1::Found::Closed,
+        Some(Ok(wasi::Kind::Http)) => return v0_1::Found::Import(Import::Http),
+        Some(Err(expected)) => return v0_1::Found::OtherTrack { expected },
+        None => {}
+    }
+    if interface == secrets::INTERFACE {
+        return if found.starts_with(secrets::TRACK) {
+            v0_1::Found::Import(Import::Secrets)
+        } else {
+            v0_1::Found::OtherTrack { expected: format!("{interface}@{}", secrets::VERSION) }
+        };
+    }
+    match exact().find(|(known, _, _)| *known == interface) {
+        Some((_, version, import)) if found == version => v0_1::Found::Import(import),
+        Some((_, version, _)) => v0_1::Found::OtherTrack { expected: format!("{interface}@{version}") },
+        None => v0_1::import(name),
     }
 }
 
@@ -77,6 +116,7 @@ fn find(name: &str) -> v0_1::Found {
 pub(crate) fn verdict(name: &str, manifest: &Manifest, grants: &Grants) -> Verdict {
     let import = match find(name) {
         v0_1::Found::Types => return Verdict::Types,
+        v0_1::Found::Closed => return Verdict::Closed,
         v0_1::Found::Import(import) => import,
         v0_1::Found::OtherTrack { expected } => return Verdict::OtherTrack { expected },
         v0_1::Found::Nothing => return Verdict::Unknown,
@@ -101,7 +141,7 @@ pub(crate) fn check_imports(report: &Report, manifest: &Manifest, grants: &Grant
     for (interface, verdict) in report.verdicts(manifest, grants) {
         let name = interface.name.clone();
         match verdict {
-            Verdict::Types | Verdict::Granted(_) | Verdict::NotListed(_) => {}
+            Verdict::Types | Verdict::Closed | Verdict::Granted(_) | Verdict::NotListed(_) => {}
             Verdict::NotGranted(import) => return Err(LoadError::ImportNotGranted { import }),
             Verdict::OtherTrack { expected } => return Err(LoadError::OtherTrack { found: name, expected }),
             Verdict::Unknown => return Err(LoadError::UnknownImport { name }),

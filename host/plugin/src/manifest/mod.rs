@@ -267,15 +267,8 @@ impl Manifest {
     /// The first thing in it that this host reads but does not carry out yet: a bundle that relies on it is not loaded.
     #[must_use]
     pub fn not_yet(&self) -> Option<&'static str> {
-        let imports = |import| self.imports.contains(&import);
-        [
-            (imports(Import::Keyvalue), "imports: keyvalue"),
-            (imports(Import::Http), "imports: http"),
-            (imports(Import::Secrets), "imports: secrets"),
-            (!self.triggers.is_empty(), "trigger"),
-            (self.reuse_calls > 0, "runtime.reuse-calls"),
-        ]
-        .into_iter()
-        .find_map(|(relied_on, what)| relied_on.then_some(what))
+        [(!self.triggers.is_empty(), "trigger"), (self.reuse_calls > 0, "runtime.reuse-calls")]
+            .into_iter()
+            .find_map(|(relied_on, what)| relied_on.then_some(what))
     }
 }

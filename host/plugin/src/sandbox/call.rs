@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -10,18 +11,24 @@ use std::time::Duration;
 use eigenshift_env::Env;
 use eigenshift_types::{AvsId, TaskIndex};
 use futures::future::{BoxFuture, Either, select};
+use tokio::runtime::Handle;
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime_wasi::I32Exit;
 
 use super::executor::{Executor, Outcome, TICK};
 use super::gate::{Gate, Place, TenantId};
-use super::imports::{CallState, ChainAccess, Log};
+use super::imports::{CallState, ChainAccess, Log, table};
 use super::limiter::Limiter;
 use super::settings::HOSTCALL_FUEL;
 use super::text::{MAX_TEXT, clean};
 use crate::capability::config::{Config, Sees};
+use crate::capability::http::{self, Client, Hooks};
+use crate::capability::keyvalue::{self, KeyValueStore};
+use crate::capability::secrets::{self, Redactor, Secrets};
+use crate::capability::wasi::{self, Moment};
 use crate::error::CallError;
-use crate::manifest::{Import, Limits};
+use crate::manifest::{Import, Keyvalue, Limits};
 
 /// What every plugin of a host shares.
 pub(crate) struct Shared {
@@ -41,6 +48,10 @@ pub(crate) struct Totals {
     pub failed: AtomicU64,
     pub fuel: AtomicU64,
     pub chain_reads: AtomicU64,
+    pub keyvalue_operations: AtomicU64,
+    pub secrets_revealed: AtomicU64,
+    pub http_requests: AtomicU64,
+    pub http_refused: AtomicU64,
     pub log_lines: AtomicU64,
     pub log_lines_dropped: AtomicU64,
     /// Nanoseconds of processor time.
@@ -55,6 +66,16 @@ pub(crate) struct Code {
     /// What the manifest lists; a bundle is loaded only when the operator grants all of it.
     pub imports: BTreeSet<Import>,
     pub config: Config,
+    /// The AVS's store and how much of it the bundle may use; none when the manifest does not list it.
+    pub keyvalue: Option<(KeyValueStore, Keyvalue)>,
+    /// What the manifest lists of the operator's.
+    pub secrets: Secrets,
+    /// How it sends requests, and which; none when the manifest does not list it.
+    pub http: Option<(Arc<Client>, Arc<http::Limits>)>,
+    /// Whether the component imports WASI.
+    pub wasi: bool,
+    /// Takes these out of every text that a guest is the origin of.
+    pub redactor: Arc<Redactor>,
     pub pre: InstancePre<CallState>,
     /// With whom its calls share places and time.
     pub tenant: TenantId,
@@ -69,6 +90,10 @@ pub(crate) struct Context {
     pub log: bool,
     pub chain: Option<ChainAccess>,
     pub config: Sees,
+    /// Whether it may use what differs between operators for good: its store, secrets, other hosts.
+    pub outside: bool,
+    /// What a clock and random bytes follow from.
+    pub moment: Moment,
 }
 
 async fn enter(shared: &Shared, tenant: TenantId) -> Result<Place, CallError> {
@@ -87,7 +112,8 @@ pub(crate) fn text(error: &wasmtime::Error) -> String {
     clean(&format!("{error:#}"), MAX_TEXT)
 }
 
-fn classify(error: &wasmtime::Error, refused_memory: bool) -> CallError {
+fn classify(error: &wasmtime::Error, refused_memory: bool, redactor: &Redactor) -> CallError {
+    let text = |error: &wasmtime::Error| redactor.text(&format!("{error:#}"));
     if error.is::<PoolConcurrencyLimitError>() {
         return CallError::Busy;
     }
@@ -96,13 +122,14 @@ fn classify(error: &wasmtime::Error, refused_memory: bool) -> CallError {
         Some(Trap::Interrupt) => CallError::Deadline,
         _ if refused_memory => CallError::Memory,
         Some(_) => CallError::Trap(text(error)),
+        None if error.is::<I32Exit>() => CallError::Trap(text(error)),
         // Not a trap: what the guest handed over cannot be read as its interface says.
         None => CallError::BadOutput(text(error)),
     }
 }
 
-fn classify_start(error: &wasmtime::Error, refused_memory: bool) -> CallError {
-    match classify(error, refused_memory) {
+fn classify_start(error: &wasmtime::Error, refused_memory: bool, redactor: &Redactor) -> CallError {
+    match classify(error, refused_memory, redactor) {
         CallError::BadOutput(text) => CallError::Trap(text),
         other => other,
     }
@@ -117,17 +144,54 @@ impl Code {
     {
         let shared = &self.shared;
         let place = enter(shared, self.tenant).await?;
-        let Context { export, avs, task, log, chain, config } = context;
+        let Context { export, avs, task, log, chain, config, outside, moment } = context;
         let listed = |import| self.imports.contains(&import);
+        let log = Log {
+            plugin: Arc::clone(&self.name),
+            export,
+            avs,
+            task,
+            open: log && listed(Import::Log),
+            lines: 0,
+            redactor: Arc::clone(&self.redactor),
+            totals: Arc::clone(&self.totals),
+        };
+        let wasi = self.wasi.then(|| {
+            let access = self.http.as_ref().filter(|_| outside).map(|(client, limits)| http::Access {
+                client: Arc::clone(client),
+                limits: Arc::clone(limits),
+                plugin: Arc::clone(&self.name),
+                redactor: Arc::clone(&self.redactor),
+                totals: Arc::clone(&self.totals),
+            });
+            Box::new(wasi::State::new(moment, log.another(), Hooks::new(access)))
+        });
         let state = CallState {
             limiter: Limiter::new(usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX)),
-            log: Log { plugin: Arc::clone(&self.name), export, avs, task, open: log && listed(Import::Log), lines: 0 },
+            log,
             chain: chain.filter(|_| listed(Import::Chain)),
             chain_reads: 0,
             config: self.config.access(if listed(Import::Config) { config } else { Sees::Nothing }),
+            keyvalue: match &self.keyvalue {
+                Some((store, quota)) if outside => keyvalue::Access::new(store.clone(), *quota),
+                _ => keyvalue::Access::default(),
+            },
+            secrets: if outside && listed(Import::Secrets) {
+                secrets::Access::new(self.secrets.clone())
+            } else {
+                secrets::Access::default()
+            },
+            wasi,
+            table: table(),
             totals: Arc::clone(&self.totals),
         };
         let run = run(self.pre.clone(), state, self.limits.fuel, shared.deadline, body);
+        let run = if self.wasi {
+            // WASI's waits and requests are for the caller's runtime, whatever thread the guest runs on.
+            Either::Left(InRuntime { runtime: Handle::try_current().ok(), future: Box::pin(run) })
+        } else {
+            Either::Right(run)
+        };
         let deadline = shared.deadline;
         self.totals.calls.fetch_add(1, Ordering::Relaxed);
         let work = async move {
@@ -147,6 +211,22 @@ impl Code {
             tracing::debug!(plugin = &*self.name, export, task, code = error.code(), "call failed: {error}");
         }
         result
+    }
+}
+
+/// A future that finds a runtime around it wherever it is polled.
+struct InRuntime<F> {
+    runtime: Option<Handle>,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for InRuntime<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        let _inside = this.runtime.as_ref().map(Handle::enter);
+        this.future.as_mut().poll(context)
     }
 }
 
@@ -191,10 +271,10 @@ where
         })
     });
     let result = match pre.instantiate_async(&mut store).await {
-        Err(error) => Err(classify_start(&error, store.data().limiter.refused())),
+        Err(error) => Err(classify_start(&error, store.data().limiter.refused(), &store.data().log.redactor)),
         Ok(instance) => match body(&mut store, instance).await {
             Ok(result) => Ok(result),
-            Err(error) => Err(classify(&error, store.data().limiter.refused())),
+            Err(error) => Err(classify(&error, store.data().limiter.refused(), &store.data().log.redactor)),
         },
     };
     let used = fuel.saturating_sub(store.get_fuel().unwrap_or(0));

@@ -8,11 +8,13 @@ use std::sync::atomic::Ordering;
 use eigenshift_types::{Address, AvsId, B256, BlockRef, Bytes, TaskIndex};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
+use wasmtime::component::ResourceTable;
 
 use super::call::Totals;
 use super::limiter::Limiter;
 use super::text::{MAX_TEXT, clean};
-use crate::capability::config;
+use crate::capability::secrets::{self, Redactor};
+use crate::capability::{config, keyvalue, wasi};
 use crate::chain::{ChainReadError, ChainReader};
 use crate::values::{EventLog, Header};
 
@@ -20,6 +22,8 @@ use crate::values::{EventLog, Header};
 pub(crate) const MAX_CHAIN_READS: u32 = 64;
 /// Log lines of one call.
 pub(crate) const MAX_LOG_LINES: u32 = 64;
+/// Handles that a call may hold at the same time, of whatever kind.
+const MAX_HANDLES: usize = 1024;
 const MAX_CALLDATA: usize = 128 * 1024;
 const MAX_RESULT: usize = 1024 * 1024;
 const MAX_TOPICS: usize = 64;
@@ -114,17 +118,36 @@ pub(crate) struct Log {
     /// Whether lines are written at all: not in callbacks that may import nothing, nor when the manifest does not list it.
     pub open: bool,
     pub lines: u32,
+    /// Takes secrets out of the lines.
+    pub redactor: Arc<Redactor>,
+    /// Counted at once, so that a call that is cut off counts too.
+    pub totals: Arc<Totals>,
 }
 
 impl Log {
-    fn emit(&mut self, level: Level, message: &str, totals: &Totals) {
+    /// Another log of the same call, with lines of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            plugin: Arc::clone(&self.plugin),
+            export: self.export,
+            avs: self.avs.clone(),
+            task: self.task,
+            open: self.open,
+            lines: 0,
+            redactor: Arc::clone(&self.redactor),
+            totals: Arc::clone(&self.totals),
+        }
+    }
+
+    /// Writes a line, or counts it as dropped.
+    pub(crate) fn write(&mut self, level: Level, message: &str) {
         if !self.open || self.lines >= MAX_LOG_LINES {
-            totals.log_lines_dropped.fetch_add(1, Ordering::Relaxed);
+            self.totals.log_lines_dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         self.lines += 1;
-        totals.log_lines.fetch_add(1, Ordering::Relaxed);
-        let message = clean(message, MAX_TEXT);
+        self.totals.log_lines.fetch_add(1, Ordering::Relaxed);
+        let message = self.redactor.text(message);
         let (plugin, export) = (&*self.plugin, self.export);
         let avs = self.avs.as_ref().map(AvsId::as_str);
         let task = self.task;
@@ -151,8 +174,21 @@ pub(crate) struct CallState {
     pub chain: Option<ChainAccess>,
     pub chain_reads: u32,
     pub config: config::Access,
+    pub keyvalue: keyvalue::Access,
+    pub secrets: secrets::Access,
+    /// None in a component that does not import it.
+    pub wasi: Option<Box<wasi::State>>,
+    /// What the guest has handles to.
+    pub table: ResourceTable,
     /// Counted at once, so that a call that is cut off counts too.
     pub totals: Arc<Totals>,
+}
+
+/// An empty table with a bound.
+pub(crate) fn table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_HANDLES);
+    table
 }
 
 fn word(bytes: &[u8], what: &str) -> Result<B256, Refusal> {
@@ -167,18 +203,32 @@ fn address(bytes: &[u8]) -> Result<Address, Refusal> {
 impl CallState {
     /// A state in which nothing is granted and nothing is limited.
     pub(crate) fn bare(plugin: Arc<str>) -> Self {
+        let totals = Arc::<Totals>::default();
         Self {
             limiter: Limiter::new(usize::MAX),
-            log: Log { plugin, export: "", avs: None, task: None, open: false, lines: 0 },
+            log: Log {
+                plugin,
+                export: "",
+                avs: None,
+                task: None,
+                open: false,
+                lines: 0,
+                redactor: Arc::default(),
+                totals: Arc::clone(&totals),
+            },
             chain: None,
             chain_reads: 0,
             config: config::Access::default(),
-            totals: Arc::default(),
+            keyvalue: keyvalue::Access::default(),
+            secrets: secrets::Access::default(),
+            wasi: None,
+            table: table(),
+            totals,
         }
     }
 
     pub(crate) fn emit(&mut self, level: Level, message: &str) {
-        self.log.emit(level, message, &self.totals);
+        self.log.write(level, message);
     }
 
     fn chain(&mut self) -> Result<&ChainAccess, Refusal> {

@@ -12,18 +12,26 @@ const fn deceives(c: char) -> bool {
 pub(crate) fn clean(text: &str, max: usize) -> String {
     let mut clean = String::with_capacity(text.len().min(max));
     for c in text.chars() {
-        let before = clean.len();
-        if c.is_control() || deceives(c) {
-            clean.extend(c.escape_unicode());
-        } else {
-            clean.push(c);
-        }
-        if clean.len() > max {
-            clean.truncate(before);
+        if !push(&mut clean, c, max) {
             break;
         }
     }
     clean
+}
+
+/// Adds one character, escaped if need be, if the text then has at most `max` bytes.
+pub(crate) fn push(clean: &mut String, c: char, max: usize) -> bool {
+    let before = clean.len();
+    if c.is_control() || deceives(c) {
+        clean.extend(c.escape_unicode());
+    } else {
+        clean.push(c);
+    }
+    if clean.len() <= max {
+        return true;
+    }
+    clean.truncate(before);
+    false
 }
 
 #[cfg(test)]

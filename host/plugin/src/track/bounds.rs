@@ -2,8 +2,8 @@
 
 use eigenshift_types::{Address, B256, Bytes, ResponseKey, U256};
 
+use crate::capability::secrets::Redactor;
 use crate::error::CallError;
-use crate::sandbox::text::{MAX_TEXT, clean};
 
 /// `K`.
 pub(crate) const MAX_PAYLOAD: usize = 16 * 1024;
@@ -47,12 +47,9 @@ pub(crate) fn key(value: Vec<u8>) -> Result<ResponseKey, CallError> {
     ResponseKey::new(value).map_err(|error| bad(error.to_string()))
 }
 
-pub(crate) fn text(value: &str) -> String {
-    clean(value, MAX_TEXT)
-}
-
 /// A rejection's code goes into an HTTP reply and into metrics: only what it is documented to be.
-pub(crate) fn code(value: String) -> String {
+pub(crate) fn code(value: String, redactor: &Redactor) -> String {
     let kebab = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if (1..=64).contains(&value.len()) && value.bytes().all(kebab) { value } else { "rejected".to_owned() }
+    let is_one = (1..=64).contains(&value.len()) && value.bytes().all(kebab) && redactor.text(&value) == value;
+    if is_one { value } else { "rejected".to_owned() }
 }

@@ -73,6 +73,34 @@ pub const IMPORT_CONFIG_GET: &str =
 pub const IMPORT_CONFIG_ALL: &str =
     r#"(import "wasi:config/store@0.2.0-rc.1" "get-all" (func $config_all (param i32)))"#;
 
+pub const KEYVALUE: &str = "wasi:keyvalue/store@0.2.0-draft2";
+pub const ATOMICS: &str = "wasi:keyvalue/atomics@0.2.0-draft2";
+pub const IMPORT_KEYVALUE: &str = r#"
+    (import "wasi:keyvalue/store@0.2.0-draft2" "open" (func $kv_open (param i32 i32 i32)))
+    (import "wasi:keyvalue/store@0.2.0-draft2" "[method]bucket.get" (func $kv_get (param i32 i32 i32 i32)))
+    (import "wasi:keyvalue/store@0.2.0-draft2" "[method]bucket.set" (func $kv_set (param i32 i32 i32 i32 i32 i32)))
+    (import "wasi:keyvalue/store@0.2.0-draft2" "[resource-drop]bucket" (func $kv_drop (param i32)))"#;
+pub const IMPORT_ATOMICS: &str = r#"
+    (import "wasi:keyvalue/atomics@0.2.0-draft2" "[static]cas.new" (func $cas_new (param i32 i32 i32 i32)))
+    (import "wasi:keyvalue/atomics@0.2.0-draft2" "[resource-drop]cas" (func $cas_drop (param i32)))
+    (import "wasi:keyvalue/atomics@0.2.0-draft2" "swap" (func $cas_swap (param i32 i32 i32 i32)))"#;
+
+/// What the tests use of WASI 0.2, each after those that it uses.
+const WASI: [(&str, &str); 7] = [
+    ("io.wit", include_str!("wit/io.wit")),
+    ("clocks.wit", include_str!("wit/clocks.wit")),
+    ("random.wit", include_str!("wit/random.wit")),
+    ("filesystem.wit", include_str!("wit/filesystem.wit")),
+    ("cli.wit", include_str!("wit/cli.wit")),
+    ("sockets.wit", include_str!("wit/sockets.wit")),
+    ("http.wit", include_str!("wit/http.wit")),
+];
+
+pub const SECRETS: &str = "eigenshift:secrets/store@0.1.0";
+pub const IMPORT_SECRETS: &str = r#"
+    (import "eigenshift:secrets/store@0.1.0" "open" (func $secret_open (param i32 i32 i32)))
+    (import "eigenshift:secrets/store@0.1.0" "[method]secret.reveal" (func $secret_reveal (param i32 i32)))"#;
+
 fn signature(function: &str) -> String {
     match function.split_once('#').unwrap().1 {
         "describe" => "(result i32)".to_owned(),
@@ -188,7 +216,12 @@ impl Guest {
             Some(text) => drop(resolve.push_str("package.wit", text).unwrap()),
             None => drop(resolve.push_path(wit_folder()).unwrap()),
         }
-        resolve.push_path(wit_folder().join("../deps/config")).unwrap();
+        for package in ["config", "keyvalue", "secrets"] {
+            resolve.push_path(wit_folder().join("../deps").join(package)).unwrap();
+        }
+        for (name, text) in WASI {
+            resolve.push_str(name, text).unwrap();
+        }
         let world = format!("package test:guest; world guest {{ {} }}", self.world);
         let package = resolve.push_str("guest.wit", &world).unwrap();
         let world = resolve.select_world(&[package], Some("guest")).unwrap();

@@ -90,9 +90,6 @@ async fn what_the_manifest_lists_and_the_operator_withholds_is_refused_by_name()
 async fn what_is_read_but_not_carried_out_is_refused_and_never_ignored() {
     let mut guest = Guest::default();
     for (top, below, what) in [
-        ("imports = [\"http\"]", "", "imports: http"),
-        ("imports = [\"keyvalue\"]", "", "imports: keyvalue"),
-        ("imports = [\"secrets\"]\nsecrets = [\"key\"]", "", "imports: secrets"),
         ("", "[[trigger]]\ntype = \"timer\"\nname = \"a\"\nevery = \"1s\"", "trigger"),
         ("", "[runtime]\nreuse-calls = 5", "runtime.reuse-calls"),
     ] {

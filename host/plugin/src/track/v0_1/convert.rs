@@ -6,10 +6,11 @@ use std::time::Duration;
 use eigenshift_types::{BlockRef, Bytes, Service};
 
 use super::{wit, wit_directory, wit_lifecycle, wit_rotation, wit_source, wit_submission};
+use crate::capability::secrets::Redactor;
 use crate::error::CallError;
 use crate::track::bounds::{
     MAX_EXTENSION, MAX_FILTERS, MAX_PAYLOAD, MAX_REQUEST, MAX_TRANSACTION, address, at_most, bad, bytes, key, number,
-    text, word,
+    word,
 };
 use crate::values::{
     Candidate, Decision, EventFilter, EventLog, NewTask, Plan, Signable, SubmissionCertificate, Task, Transaction,
@@ -78,45 +79,49 @@ pub(super) fn from_candidate(candidate: &Candidate) -> wit_rotation::Candidate {
     }
 }
 
-pub(super) fn task_error(error: wit::TaskError) -> CallError {
+pub(super) fn task_error(error: wit::TaskError, redactor: &Redactor) -> CallError {
     match error {
         wit::TaskError::RetryAfterMs(ms) => CallError::RetryAfter(Duration::from_millis(ms.into())),
-        wit::TaskError::NotApplicable(why) => CallError::NotApplicable(text(&why)),
-        wit::TaskError::InvalidTask(why) => CallError::InvalidTask(text(&why)),
-        wit::TaskError::Other(why) => CallError::Guest(text(&why)),
+        wit::TaskError::NotApplicable(why) => CallError::NotApplicable(redactor.text(&why)),
+        wit::TaskError::InvalidTask(why) => CallError::InvalidTask(redactor.text(&why)),
+        wit::TaskError::Other(why) => CallError::Guest(redactor.text(&why)),
     }
 }
 
-pub(super) fn source_error(error: wit_source::SourceError) -> CallError {
+pub(super) fn source_error(error: wit_source::SourceError, redactor: &Redactor) -> CallError {
     match error {
         wit_source::SourceError::RetryAfterMs(ms) => CallError::RetryAfter(Duration::from_millis(ms.into())),
-        wit_source::SourceError::InvalidTrigger(why) => CallError::InvalidTrigger(text(&why)),
-        wit_source::SourceError::Other(why) => CallError::Guest(text(&why)),
+        wit_source::SourceError::InvalidTrigger(why) => CallError::InvalidTrigger(redactor.text(&why)),
+        wit_source::SourceError::Other(why) => CallError::Guest(redactor.text(&why)),
     }
 }
 
-pub(super) fn submission_error(error: wit_submission::SubmissionError) -> CallError {
+pub(super) fn submission_error(error: wit_submission::SubmissionError, redactor: &Redactor) -> CallError {
     match error {
         wit_submission::SubmissionError::RetryAfterMs(ms) => CallError::RetryAfter(Duration::from_millis(ms.into())),
-        wit_submission::SubmissionError::Other(why) => CallError::Guest(text(&why)),
+        wit_submission::SubmissionError::Other(why) => CallError::Guest(redactor.text(&why)),
     }
 }
 
-pub(super) fn directory_error(error: wit_directory::DirectoryError) -> CallError {
+pub(super) fn directory_error(error: wit_directory::DirectoryError, redactor: &Redactor) -> CallError {
     match error {
-        wit_directory::DirectoryError::Unavailable(why) => CallError::Unavailable(text(&why)),
-        wit_directory::DirectoryError::Other(why) => CallError::Guest(text(&why)),
+        wit_directory::DirectoryError::Unavailable(why) => CallError::Unavailable(redactor.text(&why)),
+        wit_directory::DirectoryError::Other(why) => CallError::Guest(redactor.text(&why)),
     }
 }
 
-pub(super) fn signables(items: Vec<wit_lifecycle::Signable>, max: u32) -> Result<Vec<Signable>, CallError> {
+pub(super) fn signables(
+    items: Vec<wit_lifecycle::Signable>,
+    max: u32,
+    redactor: &Redactor,
+) -> Result<Vec<Signable>, CallError> {
     at_most("answers to sign", items.len(), max as usize)?;
     let mut keys = BTreeSet::new();
     let mut signables = Vec::with_capacity(items.len());
     for item in items {
         let key = key(item.key)?;
         if !keys.insert(key.clone()) {
-            return Err(bad(format!("the response key {key} twice")));
+            return Err(bad(format!("the response key {} twice", redactor.text(&key.to_string()))));
         }
         signables.push(Signable {
             key,
@@ -144,7 +149,7 @@ pub(super) fn filter(value: wit_source::EventFilter) -> Result<EventFilter, Call
     })
 }
 
-pub(super) fn plan(value: wit_source::Plan, max_keys: u32) -> Result<Plan, CallError> {
+pub(super) fn plan(value: wit_source::Plan, max_keys: u32, redactor: &Redactor) -> Result<Plan, CallError> {
     Ok(match value {
         wit_source::Plan::Create(task) if !(1..=max_keys).contains(&task.keys_expected) => {
             return Err(bad(format!("{} keys expected, the manifest allows 1 to {max_keys}", task.keys_expected)));
@@ -155,14 +160,14 @@ pub(super) fn plan(value: wit_source::Plan, max_keys: u32) -> Result<Plan, CallE
             keys_expected: task.keys_expected,
         }),
         wit_source::Plan::Transact(value) => Plan::Transact(transaction(value)?),
-        wit_source::Plan::Ignore(why) => Plan::Ignore(text(&why)),
+        wit_source::Plan::Ignore(why) => Plan::Ignore(redactor.text(&why)),
     })
 }
 
-pub(super) fn decision(value: wit_submission::Decision) -> Result<Decision, CallError> {
+pub(super) fn decision(value: wit_submission::Decision, redactor: &Redactor) -> Result<Decision, CallError> {
     Ok(match value {
         wit_submission::Decision::Submit(value) => Decision::Submit(transaction(value)?),
         wit_submission::Decision::NotYet => Decision::NotYet,
-        wit_submission::Decision::Fail(why) => Decision::Fail(text(&why)),
+        wit_submission::Decision::Fail(why) => Decision::Fail(redactor.text(&why)),
     })
 }

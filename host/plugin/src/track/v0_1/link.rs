@@ -8,7 +8,7 @@ use crate::error::LoadError;
 use crate::manifest::Import;
 use crate::sandbox::call::text as engine_text;
 use crate::sandbox::imports::CallState;
-use crate::track::bounds::text;
+use crate::sandbox::text::{MAX_TEXT, clean};
 
 const PACKAGE: &str = "eigenshift:avs/";
 const TRACK: &str = "0.1.";
@@ -30,6 +30,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
 pub(crate) enum Found {
     /// Types: no capability.
     Types,
+    /// WASI without a way out.
+    Closed,
     /// Functions.
     Import(Import),
     /// The interface, but of another track.
@@ -76,7 +78,7 @@ fn exported(component: &Component, (interface, functions): (&str, &[&str])) -> R
         let other = format!("{PACKAGE}{interface}@");
         return match component.component_type().exports(component.engine()).find(|(found, _)| found.starts_with(&other))
         {
-            Some((found, _)) => Err(LoadError::OtherTrack { found: text(found), expected: name }),
+            Some((found, _)) => Err(LoadError::OtherTrack { found: clean(found, MAX_TEXT), expected: name }),
             None => Ok(false),
         };
     };

@@ -16,8 +16,9 @@ use futures::FutureExt;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
-use super::bounds::{self, MAX_FILTERS, MAX_PAYLOAD, MAX_URL, at_most, bad, bytes, key, text, word};
+use super::bounds::{self, MAX_FILTERS, MAX_PAYLOAD, MAX_URL, at_most, bad, bytes, key, word};
 use crate::capability::config::Sees;
+use crate::capability::wasi::Moment;
 use crate::chain::ChainReader;
 use crate::error::{CallError, LoadError, ProcessError};
 use crate::sandbox::call::{Code, Context, text as engine_text};
@@ -72,20 +73,32 @@ enum Uses {
     Local,
     /// These and the chain, at this block.
     Chain(Arc<dyn ChainReader>, BlockRef),
+    /// Everything that is granted; the chain at this block.
+    All(Arc<dyn ChainReader>, BlockRef),
 }
 
 fn context(export: &'static str, service: Option<&Service>, task: Option<u32>, uses: Uses) -> Context {
+    let outside = matches!(uses, Uses::All(..));
     let (log, config, chain) = match uses {
         Uses::Nothing => (false, Sees::Nothing, None),
         Uses::Pure => (true, Sees::Pinned, None),
         Uses::Local => (true, Sees::Local, None),
-        Uses::Chain(reader, bound) => (true, Sees::Local, Some(ChainAccess::new(reader, bound))),
+        Uses::Chain(reader, bound) | Uses::All(reader, bound) => {
+            (true, Sees::Local, Some(ChainAccess::new(reader, bound)))
+        }
     };
-    Context { export, avs: service.map(|service| service.avs.clone()), task, log, chain, config }
+    let moment = service.map_or(Moment::default(), |service| Moment {
+        chain_id: service.chain_id,
+        service_manager: service.service_manager,
+        time: 0,
+    });
+    Context { export, avs: service.map(|service| service.avs.clone()), task, log, chain, config, outside, moment }
 }
 
 fn task_context(export: &'static str, task: &Task, uses: Uses) -> Context {
-    context(export, Some(&task.service), Some(task.index), uses)
+    let mut context = context(export, Some(&task.service), Some(task.index), uses);
+    context.moment.time = task.reference_time;
+    context
 }
 
 /// One typed call: `invoke!(code, indices, context, |guest, store| guest.call_x(store, ...))`.
@@ -138,9 +151,9 @@ impl Exports {
             .await;
         let described = outcome.map_err(LoadError::Describe)?.map_err(LoadError::WrongTypes)?;
         Ok(Descriptor {
-            name: text(&described.name),
-            version: text(&described.version),
-            schema: text(&described.schema),
+            name: code.redactor.text(&described.name),
+            version: code.redactor.text(&described.version),
+            schema: code.redactor.text(&described.schema),
         })
     }
 
@@ -164,7 +177,7 @@ impl Exports {
         task: &Task,
         chain: Arc<dyn ChainReader>,
     ) -> Result<Vec<Bytes>, CallError> {
-        self.answers(code, task, Uses::Chain(chain, task.reference_block)).await
+        self.answers(code, task, Uses::All(chain, task.reference_block)).await
     }
 
     /// `on-task-request` of a golden task: as pure as the two other callbacks.
@@ -177,7 +190,7 @@ impl Exports {
         let context = task_context("on-task-request", task, uses);
         let answers =
             invoke!(code, self.lifecycle, context, |guest, store| guest.call_on_task_request(store, &argument)).await?;
-        let answers = answers.map_err(task_error)?;
+        let answers = answers.map_err(|error| task_error(error, &code.redactor))?;
         at_most("answers", answers.len(), code.limits.keys_per_task as usize)?;
         answers.into_iter().map(|answer| bytes("an answer", answer, MAX_PAYLOAD)).collect()
     }
@@ -194,7 +207,8 @@ impl Exports {
         let items = invoke!(code, self.lifecycle, context, |guest, store| guest
             .call_on_submit_task_to_leader(store, &argument, &responses))
         .await?;
-        signables(items.map_err(task_error)?, code.limits.keys_per_task)
+        let items = items.map_err(|error| task_error(error, &code.redactor))?;
+        signables(items, code.limits.keys_per_task, &code.redactor)
     }
 
     pub(crate) async fn on_process(
@@ -214,8 +228,8 @@ impl Exports {
             .call_on_leader_process_task_response(store, &argument, &response))
         .await?;
         let counts = verdict.map_err(|rejection| ProcessError::Rejected {
-            code: bounds::code(rejection.code),
-            message: text(&rejection.message),
+            code: bounds::code(rejection.code, &code.redactor),
+            message: code.redactor.text(&rejection.message),
         })?;
         Ok(AggregateKey {
             task_index: counts.task_index,
@@ -248,7 +262,8 @@ impl Exports {
         let planned = invoke!(code, indices, context, |guest, store| guest
             .call_on_trigger(store, &argument, &at, &trigger))
         .await?;
-        plan(planned.map_err(source_error)?, code.limits.keys_per_task)
+        let planned = planned.map_err(|error| source_error(error, &code.redactor))?;
+        plan(planned, code.limits.keys_per_task, &code.redactor)
     }
 
     pub(crate) async fn submit(
@@ -272,7 +287,7 @@ impl Exports {
             &at
         ))
         .await?;
-        decision(decided.map_err(submission_error)?)
+        decision(decided.map_err(|error| submission_error(error, &code.redactor))?, &code.redactor)
     }
 
     pub(crate) async fn is_answered(
@@ -287,7 +302,7 @@ impl Exports {
         let context = task_context("is-answered", task, Uses::Chain(chain, block));
         invoke!(code, indices, context, |guest, store| guest.call_is_answered(store, &argument, &at))
             .await?
-            .map_err(submission_error)
+            .map_err(|error| submission_error(error, &code.redactor))
     }
 
     pub(crate) async fn next(
@@ -322,7 +337,7 @@ impl Exports {
         invoke!(code, indices, context, |guest, store| guest
             .call_is_registered_operator(store, &argument, &at, &operator))
         .await?
-        .map_err(directory_error)
+        .map_err(|error| directory_error(error, &code.redactor))
     }
 
     pub(crate) async fn fetch_operator_url(
@@ -339,7 +354,7 @@ impl Exports {
         let url = invoke!(code, indices, context, |guest, store| guest
             .call_fetch_operator_url(store, &argument, &at, &operator))
         .await?
-        .map_err(directory_error)?;
+        .map_err(|error| directory_error(error, &code.redactor))?;
         if let Some(url) = &url {
             at_most("bytes of a URL", url.len(), MAX_URL)?;
             if url.contains(|c: char| c.is_control() || c.is_whitespace()) {

@@ -1,0 +1,154 @@
+//! What an operator gives an AVS's plugin: values of its configuration, secrets, allowances for requests.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use eigenshift_plugin::capability::egress::{Network, Pattern, Policy, Rule};
+use eigenshift_plugin::capability::secrets::MAX_SECRET_BYTES;
+use eigenshift_plugin::{Grants, HttpPolicy, Import, Roots, SecretValue, Secrets, TenantOptions};
+use serde::{Deserialize, Deserializer, de};
+use zeroize::Zeroizing;
+
+use crate::CliError;
+use crate::config::AvsConfig;
+
+/// A value of `[avs.config]`: text, a whole number, true or false.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Setting {
+    /// Text.
+    Text(String),
+    /// A whole number.
+    Number(i64),
+    /// A switch.
+    Flag(bool),
+}
+
+impl Setting {
+    fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Number(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
+        }
+    }
+}
+
+/// An entry of `http-allow`: scheme, host, port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed(Rule);
+
+impl<'de> Deserialize<'de> for Allowed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// An entry of `http-addresses`: a host, `=`, and the range of addresses that it may lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception(Pattern, Network);
+
+impl FromStr for Exception {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no exception: write a host, = and a range, like api.internal=10.1.0.0/16");
+        let (host, range) = text.split_once('=').ok_or_else(wrong)?;
+        // A host is written as in a rule, which has a scheme besides and may have a port.
+        let rule: Rule = format!("https://{host}").parse().map_err(|_| wrong())?;
+        if rule.port != 443 || host.ends_with(":443") {
+            return Err(wrong());
+        }
+        Ok(Self(rule.pattern, range.parse().map_err(|error| format!("{text:?}: {error}"))?))
+    }
+}
+
+impl<'de> Deserialize<'de> for Exception {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A secret's file: its bytes without the line break that an editor puts at the end.
+fn read_secret(name: &str, path: &Path) -> Result<SecretValue, CliError> {
+    let wrong = |why: String| CliError::File { path: path.to_owned(), why };
+    let bytes = Zeroizing::new(crate::run::read_bounded(path, MAX_SECRET_BYTES as u64 + 2)?);
+    let value = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let value = value.strip_suffix(b"\r").unwrap_or(value);
+    SecretValue::new(value.to_vec()).map_err(|error| wrong(format!("the secret `{name}`: {error}")))
+}
+
+/// Reads the secrets' files. Blocks.
+pub(crate) fn secrets(files: &BTreeMap<String, PathBuf>) -> Result<Secrets, CliError> {
+    files.iter().map(|(name, path)| Ok((name.clone(), read_secret(name, path)?))).collect()
+}
+
+/// What the configuration grants, with the values that it sets.
+pub(crate) fn grants(avs: &AvsConfig) -> Grants {
+    let config = avs.config.iter().map(|(key, value)| (key.clone(), value.text())).collect();
+    Grants { config, ..avs.grants.iter().copied().collect() }
+}
+
+/// What the node gives the plugin. Reads the system's certificate authorities when requests are granted; blocks for that.
+pub(crate) fn options(avs: &AvsConfig, secrets: Secrets) -> TenantOptions {
+    let roots = if avs.grants.contains(&Import::Http) {
+        Roots::system().inspect_err(|error| tracing::warn!(avs = %avs.id, "no https for the plugin: {error}")).ok()
+    } else {
+        None
+    };
+    let http = HttpPolicy {
+        allow: avs.http_allow.as_ref().map(|rules| rules.iter().map(|Allowed(rule)| rule.clone()).collect()),
+        addresses: Policy {
+            allow: avs.http_addresses.iter().map(|Exception(host, range)| (host.clone(), *range)).collect(),
+        },
+        roots,
+        ..HttpPolicy::default()
+    };
+    TenantOptions { secrets, http, ..TenantOptions::default() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exceptions_name_a_host_and_a_range() {
+        for good in ["api.internal.example=10.1.0.0/16", "*.internal.example=fd12::/16", "10.1.2.3=10.1.2.3"] {
+            good.parse::<Exception>().unwrap_or_else(|error| panic!("{error}"));
+        }
+        for bad in [
+            "",
+            "=",
+            "api.example",
+            "=10.0.0.0/8",
+            "api.example=",
+            "api.example=10.0.0.1/8",
+            "api.example:80=10.0.0.0/8",
+            "api.example:443=10.0.0.0/8",
+            "http://api.example=10.0.0.0/8",
+            "*=10.0.0.0/8",
+            "*.com=10.0.0.0/8",
+        ] {
+            assert!(bad.parse::<Exception>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_secrets_file_ends_without_its_line_break_and_errors_do_not_show_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            secrets(&BTreeMap::from([("api-key".to_owned(), path.clone())]))
+        };
+        for text in ["s3cr3t-key", "s3cr3t-key\n", "s3cr3t-key\r\n"] {
+            assert_eq!(format!("{:?}", read(text).unwrap()), "{\"api-key\"}");
+        }
+        for text in ["", "s3cr3t\n", &"s3cr3t".repeat(1000)] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(!error.contains("s3cr3t") && error.contains("key"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! WASI 0.2 in a closed form, for components of tools that import it whether they use it or not.
+//!
+//! Nothing of the machine shows: the clock stands at the task's time, random bytes follow from task and callback, there are
+//! no arguments, variables, files or sockets, and what is printed goes to the operator's log. So a component that uses it
+//! still gives equal results on every operator. `wasi:http` is the exception and a grant of its own.
+//!
+//! It is linked only into components that import it: the others carry nothing of it.
+//!
+//! - `closed`: the clock, the random bytes, the output streams.
+//! - here: the interfaces and their state.
+
+mod closed;
+
+use eigenshift_types::{Address, AvsId, B256, TaskIndex, keccak256};
+use wasmtime::component::Linker;
+use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
+use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random};
+use wasmtime_wasi::random::WasiRandom;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::bindings::http;
+use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_io::bindings::wasi::io;
+
+use super::http::Hooks;
+use crate::sandbox::imports::{CallState, Log};
+use closed::{Frozen, Output, Seeded};
+
+/// The interfaces of WASI that every component may import, without their version.
+const CLOSED: [&str; 20] = [
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:clocks/wall-clock",
+    "wasi:clocks/monotonic-clock",
+    "wasi:random/random",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/stderr",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/terminal-stderr",
+    "wasi:filesystem/types",
+    "wasi:filesystem/preopens",
+];
+/// Those that a grant of `http` opens.
+const HTTP: [&str; 2] = ["wasi:http/types", "wasi:http/outgoing-handler"];
+const TRACK: &str = "0.2.";
+const VERSION: &str = "0.2.12";
+
+/// What an interface is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Given to every component.
+    Closed,
+    /// Requests to other hosts.
+    Http,
+}
+
+/// Looks an interface up: what it is, and whether the version is the track that is served; else the name to use.
+pub(super) fn find(interface: &str, version: &str) -> Option<Result<Kind, String>> {
+    let kind = if CLOSED.contains(&interface) {
+        Kind::Closed
+    } else if HTTP.contains(&interface) {
+        Kind::Http
+    } else {
+        return None;
+    };
+    Some(if version.starts_with(TRACK) { Ok(kind) } else { Err(format!("{interface}@{VERSION}")) })
+}
+
+/// What a call's clock and random bytes follow from: equal on every operator.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moment {
+    /// Of the AVS.
+    pub chain_id: u64,
+    /// Of the AVS.
+    pub service_manager: Address,
+    /// Seconds since 1970 of the task's reference block; 0 where there is no task.
+    pub time: u64,
+}
+
+impl Moment {
+    /// Differs by callback, AVS and task.
+    fn seed(&self, export: &str, avs: Option<&AvsId>, task: Option<TaskIndex>) -> B256 {
+        let mut input = b"eigenshift random 1\0".to_vec();
+        input.extend_from_slice(export.as_bytes());
+        input.push(0);
+        input.extend_from_slice(avs.map_or("", AvsId::as_str).as_bytes());
+        input.push(0);
+        input.extend_from_slice(&self.chain_id.to_be_bytes());
+        input.extend_from_slice(self.service_manager.as_slice());
+        input.push(u8::from(task.is_some()));
+        input.extend_from_slice(&task.unwrap_or_default().to_be_bytes());
+        input.extend_from_slice(&self.time.to_be_bytes());
+        keccak256(input)
+    }
+}
+
+/// Most random bytes of one import's call.
+const MAX_RANDOM_BYTES: u64 = 64 * 1024;
+/// Bytes of a set of HTTP fields in memory.
+const MAX_FIELD_BYTES: usize = 64 * 1024;
+
+/// WASI's side of one call.
+pub(crate) struct State {
+    ctx: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+}
+
+impl State {
+    pub(crate) fn new(moment: Moment, log: Log, hooks: Hooks) -> Self {
+        let seed = moment.seed(log.export, log.avs.as_ref(), log.task);
+        let (secure, insecure) = (Seeded::new(seed, "secure"), Seeded::new(seed, "insecure"));
+        let (stdout, stderr) = Output::pair(log);
+        let ctx = WasiCtx::builder()
+            .stdout(stdout)
+            .stderr(stderr)
+            .insecure_random_seed(Seeded::new(seed, "seed").number())
+            .secure_random(secure)
+            .insecure_random(insecure)
+            .max_random_size(MAX_RANDOM_BYTES)
+            .wall_clock(Frozen(moment.time))
+            .monotonic_clock(Frozen(moment.time))
+            .build();
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELD_BYTES);
+        Self { ctx, http, hooks }
+    }
+}
+
+impl WasiView for CallState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let state = wasi(&mut self.wasi, &self.log);
+        WasiCtxView { ctx: &mut state.ctx, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for CallState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let state = wasi(&mut self.wasi, &self.log);
+        WasiHttpCtxView { hooks: &mut state.hooks, table: &mut self.table, ctx: &mut state.http }
+    }
+}
+
+/// The call's state. A component that imports WASI has one from the beginning; if that were not so, this one gives nothing.
+fn wasi<'a>(state: &'a mut Option<Box<State>>, log: &Log) -> &'a mut State {
+    state.get_or_insert_with(|| Box::new(State::new(Moment::default(), log.another(), Hooks::new(None))))
+}
+
+/// Everything above, interface by interface: what is not here does not exist, sockets among it.
+pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    type State = CallState;
+    let l = linker;
+    io::error::add_to_linker::<State, Io>(l, |state| &mut state.table)?;
+    io::poll::add_to_linker::<State, Io>(l, |state| &mut state.table)?;
+    io::streams::add_to_linker::<State, Io>(l, |state| &mut state.table)?;
+    clocks::wall_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
+    clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
+    random::random::add_to_linker::<State, WasiRandom>(l, |state| state.ctx().ctx.random())?;
+    random::insecure::add_to_linker::<State, WasiRandom>(l, |state| state.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<State, WasiRandom>(l, |state| state.ctx().ctx.random())?;
+    cli::exit::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_input::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_output::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+    filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+    let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
+    http::outgoing_handler::add_to_linker::<State, WasiHttp>(l, State::http)?;
+    http::types::add_to_linker::<State, WasiHttp>(l, &(&options).into(), State::http)
+}
+
+struct Io;
+
+impl wasmtime::component::HasData for Io {
+    type Data<'a> = &'a mut wasmtime::component::ResourceTable;
+}
