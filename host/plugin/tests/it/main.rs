@@ -18,6 +18,7 @@ mod golden;
 mod guest;
 mod inspect;
 mod isolation;
+mod languages;
 mod limits;
 mod load;
 mod manifest;
