@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
+use anyhow::{Context, Result, ensure};
 
+use crate::packages;
 use crate::place::{self, Place};
 
 /// Installed tools.
@@ -18,61 +18,11 @@ pub struct ChainTools {
 
 /// Brings the packages of `xtask/chain/package-lock.json` into a cache folder named after that file's hash.
 pub fn install(place: &Place) -> Result<ChainTools> {
-    let source = place.root.join("xtask/chain");
-    let lock = std::fs::read(source.join("package-lock.json")).context("xtask/chain/package-lock.json")?;
-    let version: String = Sha256::digest(&lock).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let folder = place.cache.join(format!("chain-{version}"));
-    let tools = ChainTools {
-        anvil: folder.join("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil"),
-        modules: folder.join("node_modules"),
-    };
-    needs_node()?;
-    if tools.anvil.is_file() {
-        eprintln!("setup: anvil and solc are in {}", folder.display());
-        return Ok(tools);
-    }
-    eprintln!(
-        "setup: installing anvil (a local chain) and solc (the contracts' compiler) from npm into {}",
-        folder.display()
-    );
-    // Beside its final name and renamed at the end: an interrupted installation is never taken for a whole one.
-    let unfinished = place.cache.join(format!("chain-{version}.{}", std::process::id()));
-    std::fs::create_dir_all(&unfinished)?;
-    std::fs::write(unfinished.join("package-lock.json"), &lock)?;
-    std::fs::copy(source.join("package.json"), unfinished.join("package.json"))?;
-    let mut npm = Command::new("npm");
-    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&unfinished);
-    // Standard output is for what a command prints: `cargo xtask anvil` prints a path.
-    npm.stdout(std::io::stderr());
-    let installed = place::run(&mut npm, "npm ci");
-    if let Err(error) = installed.and_then(|()| Ok(std::fs::rename(&unfinished, &folder)?)) {
-        drop(std::fs::remove_dir_all(&unfinished));
-        // Somebody else may have installed the same meanwhile.
-        if !tools.anvil.is_file() {
-            return Err(error);
-        }
-    }
-    ensure!(
-        tools.anvil.is_file(),
-        "npm ci left no {}: anvil's package is for Linux x86_64 only",
-        tools.anvil.display()
-    );
-    Ok(tools)
-}
-
-/// Node 20 is the oldest that anvil's and solc's packages say they work with.
-fn needs_node() -> Result<()> {
-    const ADVICE: &str = "install Node.js 20 or later with npm (https://nodejs.org, or your distribution's packages)";
-    for program in ["node", "npm"] {
-        let output = Command::new(program).arg("--version").stderr(Stdio::null()).output();
-        let Ok(output) = output else { bail!("{program} is missing; {ADVICE}") };
-        let version = String::from_utf8_lossy(&output.stdout).trim().trim_start_matches('v').to_owned();
-        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-        if program == "node" && major.is_none_or(|major| major < 20) {
-            bail!("node is version {version:?}; {ADVICE}");
-        }
-    }
-    Ok(())
+    let what = "anvil (a local chain) and solc (the contracts' compiler)";
+    let modules = packages::npm(place, &place.root.join("xtask/chain"), "chain", what)?.join("node_modules");
+    let anvil = modules.join("@foundry-rs/anvil-linux-amd64/bin/anvil");
+    ensure!(anvil.is_file(), "npm ci left no {}: anvil's package is for Linux x86_64 only", anvil.display());
+    Ok(ChainTools { anvil, modules })
 }
 
 impl ChainTools {

@@ -14,18 +14,27 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const PACKAGE: &str = "eigenshift:avs";
 
 /// A plugin that ships with the project, and exactly what its component may ask for and offer.
-struct Guest {
-    name: &'static str,
-    imports: &'static [&'static str],
-    exports: &'static [&'static str],
+pub struct Guest {
+    /// Name of its folder in `plugins/` and of its component.
+    pub name: &'static str,
+    /// Interfaces that it uses: what its manifest lists.
+    pub imports: &'static [&'static str],
+    /// Interfaces that it imports and never calls: an interpreter's tool imports all that the world has.
+    pub unused: &'static [&'static str],
+    /// Interfaces that it implements.
+    pub exports: &'static [&'static str],
+    /// What its tool exports for itself. The host does not look at it.
+    pub leftover: Option<&'static str>,
 }
 
 const GUESTS: &[Guest] = &[
-    Guest { name: "incredible-squaring", imports: &["log"], exports: &["task-lifecycle"] },
+    Guest { name: "incredible-squaring", imports: &["log"], unused: &[], exports: &["task-lifecycle"], leftover: None },
     Guest {
         name: "price-oracle",
         imports: &["chain", "log"],
+        unused: &[],
         exports: &["task-lifecycle", "task-source", "task-submission"],
+        leftover: None,
     },
 ];
 
@@ -127,13 +136,18 @@ fn compile(place: &Place, library: &Library) -> Result<()> {
 }
 
 impl Guest {
-    /// Makes the compiled module a component, checks it, and writes it with its manifest beside it.
+    /// Makes the compiled module a component.
     fn finish(&self, place: &Place) -> Result<String> {
         let module = format!("{}.wasm", self.name.replace('-', "_"));
         let module = place.plugins().join("target").join(TARGET).join("release").join(module);
         let module = std::fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
         let component = encode(&module).with_context(|| format!("{}: cannot be made a component", self.name))?;
-        self.check(&Interfaces::of(&component)?)?;
+        self.publish(place, &component)
+    }
+
+    /// Checks a component, and writes it with its manifest beside it. Says where it is.
+    pub fn publish(&self, place: &Place, component: &[u8]) -> Result<String> {
+        self.check(&Interfaces::of(component)?)?;
 
         let manifest_path = place.plugins().join(self.name).join("avs.toml");
         let manifest = std::fs::read_to_string(&manifest_path)
@@ -141,13 +155,13 @@ impl Guest {
         let grant = format!("imports = {:?}", self.imports);
         ensure!(
             manifest.lines().any(|line| line.trim() == grant),
-            "{} must hold the line `{grant}`: that is what the component imports",
+            "{} must hold the line `{grant}`: that is what the component uses",
             manifest_path.display()
         );
 
         let folder = place.components();
         let component_path = folder.join(format!("{}.wasm", self.name));
-        let changed = place::write_if_changed(&component_path, &component)?
+        let changed = place::write_if_changed(&component_path, component)?
             | place::write_if_changed(&folder.join(format!("{}.avs.toml", self.name)), manifest.as_bytes())?;
         let shown = component_path.strip_prefix(&place.root).unwrap_or(&component_path);
         let state = if changed { "written" } else { "unchanged" };
@@ -158,13 +172,15 @@ impl Guest {
     /// offers it, and one that exports less than it should would lose a feature without a word.
     fn check(&self, found: &Interfaces) -> Result<()> {
         let names = |list: &[&str]| list.iter().map(|name| format!("{PACKAGE}/{name}@0.1.0")).collect::<BTreeSet<_>>();
-        let mut imports = found.imports.clone();
+        let (mut imports, mut exports) = (found.imports.clone(), found.exports.clone());
         // Types only: no function comes with it.
         imports.remove(&format!("{PACKAGE}/types@0.1.0"));
-        for (what, found, expected) in
-            [("imports", &imports, names(self.imports)), ("exports", &found.exports, names(self.exports))]
-        {
-            if *found != expected {
+        if let Some(leftover) = self.leftover {
+            exports.remove(leftover);
+        }
+        let imported = &names(self.imports) | &names(self.unused);
+        for (what, found, expected) in [("imports", imports, imported), ("exports", exports, names(self.exports))] {
+            if found != expected {
                 bail!("{}: {what} {found:?}, expected {expected:?}", self.name);
             }
         }
@@ -205,7 +221,8 @@ mod tests {
         Interfaces { imports: own(imports), exports: own(exports) }
     }
 
-    const GUEST: Guest = Guest { name: "x", imports: &["log"], exports: &["task-lifecycle"] };
+    const GUEST: Guest =
+        Guest { name: "x", imports: &["log"], unused: &[], exports: &["task-lifecycle"], leftover: None };
 
     #[test]
     fn a_component_with_exactly_the_expected_interfaces_passes() {
@@ -229,6 +246,20 @@ mod tests {
         ] {
             assert!(GUEST.check(&interfaces(&imports, &exports)).is_err(), "{imports:?} {exports:?}");
         }
+    }
+
+    #[test]
+    fn a_tool_s_leftovers_are_those_named_and_no_others() {
+        let guest = Guest { unused: &["chain"], leftover: Some("exports"), ..GUEST };
+        let names = |list: &[&str]| list.iter().map(|name| format!("{PACKAGE}/{name}@0.1.0")).collect::<Vec<_>>();
+        let found = |imports: &[&str], leftover: &[&str]| {
+            let mut exports: BTreeSet<String> = names(&["task-lifecycle"]).into_iter().collect();
+            exports.extend(leftover.iter().map(|name| (*name).to_owned()));
+            Interfaces { imports: names(imports).into_iter().collect(), exports }
+        };
+        assert!(guest.check(&found(&["chain", "log"], &["exports"])).is_ok());
+        assert!(guest.check(&found(&["chain", "log"], &["exports", "wasi:cli/run@0.2.0"])).is_err());
+        assert!(guest.check(&found(&["log"], &["exports"])).is_err());
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! # Layout
 //! - `place`: the folders everything happens in, and how child processes are run.
 //! - `guests`: the plugins, from source to checked components.
-//! - `chain_tools`: anvil and solc from npm; the contracts' compiler.
+//! - `languages`: those that are not in Rust.
+//! - `packages`: npm's and PyPI's, by committed locks.
+//! - `chain_tools`: anvil and solc; the contracts' compiler.
 //! - `fuzz`: the fuzz targets, for seconds or for hours.
 //! - `stages`: what `test` runs, with seconds per stage.
 //!
@@ -18,6 +20,8 @@
 mod chain_tools;
 mod fuzz;
 mod guests;
+mod languages;
+mod packages;
 mod place;
 mod stages;
 
@@ -33,14 +37,16 @@ cargo xtask COMMAND
   setup [--anvil]    installs what the project needs and builds the plugins; --anvil: the chain tools too
   demo [-- ARGS]     setup, then the demo; ARGS go to it (`cargo xtask demo -- --help` lists them)
   test [STAGES]      setup --anvil, then every check, or only the stages named of:
-                     fmt contracts clippy guests licences fuzz libraries build test
+                     fmt contracts clippy guests licences fuzz libraries build languages test
   bench [NAMES]      setup, then the figures, one a line: name value unit; all, or only those of:
                      bls aggregation plugin cluster
   fuzz [TARGET] [SECONDS]
                      fuzzes one target of host/bls/fuzz, or each, for so long; default 600
   fuzz TARGET FILE   runs one input once, such as one that made a target fail
 
-  guests             only builds the plugins into plugins/target/components
+  guests [--all-languages]
+                     only builds the plugins into plugins/target/components; with --all-languages those in
+                     TypeScript and Python too, which needs Node.js 20 and Python 3.10 with venv
   anvil              prints the path of anvil, the local chain; installs it when it is missing
   contracts          compiles the Solidity contracts again and writes the results
   schema             writes the JSON schema of avs.toml again (a test compares it)
@@ -81,8 +87,9 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "bench" => bench(&place, rest.strip_prefix(&["--".to_owned()]).unwrap_or(rest)),
         "fuzz" => fuzz::command(&place, rest),
         "guests" => {
-            only(command, rest, &[])?;
-            guests::build(&place)
+            only(command, rest, &["--all-languages"])?;
+            guests::build(&place)?;
+            if rest.is_empty() { Ok(()) } else { languages::build(&place) }
         }
         "anvil" => {
             only(command, rest, &[])?;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::chain_tools::ChainTools;
 use crate::fuzz;
+use crate::languages;
 use crate::place::{self, Place};
 
 const CARGO_DENY: &str = "0.20.2";
@@ -23,6 +24,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("fuzz", |place, _| fuzz::stage(place)),
     ("libraries", |place, _| libraries(place)),
     ("build", |place, _| build(place)),
+    ("languages", |place, _| languages::stage(place)),
     ("test", tests),
 ];
 

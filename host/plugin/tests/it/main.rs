@@ -20,6 +20,7 @@ mod http;
 mod inspect;
 mod isolation;
 mod keyvalue;
+mod languages;
 mod limits;
 mod lines;
 mod load;
