@@ -175,19 +175,26 @@ pub enum CallError {
     /// The call died after it was refused memory: the same on every operator.
     #[error("the call needed more memory than its limit; raise limits.memory-bytes in avs.toml or use less")]
     Memory,
+    /// The call made more host calls than one may: the same on every operator.
+    #[error("the call used its imports more than {max} times; do more with each")]
+    HostCalls {
+        /// How many a call may make.
+        max: u32,
+    },
     /// The guest trapped.
     #[error("the plugin trapped: {0}")]
     Trap(String),
     /// The guest returned something that its interface does not allow.
     #[error("the plugin returned something unusable: {0}")]
     BadOutput(String),
-    /// No call slot was free within the host's bound; try again.
-    #[error("every call slot stayed taken; try again")]
+    /// No call slot, or not as much memory as the manifest asks for, was free within the host's bound; try again.
+    #[error("every call slot stayed taken, or the memory for one; try again")]
     Busy,
     /// The plugin does not export the interface.
     #[error("the plugin does not export this interface")]
     Unsupported,
-    /// This host is shutting down, or a thread of its own died.
+    /// This host is shutting down, a thread of its own died, or the machine has no memory left; says nothing about other
+    /// operators.
     #[error("the host could not finish the call: {0}; try again")]
     Internal(String),
 }
@@ -206,6 +213,7 @@ impl CallError {
             Self::OutOfFuel => "plugin-out-of-fuel",
             Self::Deadline => "plugin-deadline",
             Self::Memory => "plugin-memory",
+            Self::HostCalls { .. } => "plugin-host-calls",
             Self::Trap(_) => "plugin-trap",
             Self::BadOutput(_) => "plugin-bad-output",
             Self::Busy => "plugin-busy",

@@ -25,7 +25,7 @@ use crate::manifest::{Import, Manifest};
 use crate::plugin::{Origin, Plugin};
 use crate::sandbox::call::{Code, Shared, Totals, text};
 use crate::sandbox::executor::Executor;
-use crate::sandbox::gate::{Gate, TenantId};
+use crate::sandbox::gate::{Gate, Shares, TenantId};
 use crate::sandbox::imports::CallState;
 use crate::sandbox::settings;
 use crate::track::v0_1::Exports;
@@ -55,6 +55,12 @@ pub struct HostOptions {
     pub max_fuel: u64,
     /// Threads that guests run on: at least 1.
     pub guest_threads: usize,
+    /// Memory that all running calls may take together, in bytes: at least what one plugin may. Each call reserves what
+    /// its manifest asks for before it begins, since a growth that the manifest allows must never fail on one operator
+    /// and succeed on another.
+    pub guest_memory_bytes: u64,
+    /// Of this, how much one plugin's calls may: at least `max_memory_bytes`.
+    pub memory_bytes_per_plugin: u64,
     /// Components that are compiled at the same time: at least 1.
     pub compile_threads: usize,
 }
@@ -70,6 +76,9 @@ impl Default for HostOptions {
             max_component_bytes: 32 * 1024 * 1024,
             max_memory_bytes: 256 * 1024 * 1024,
             max_fuel: 100_000_000_000,
+            // With the default manifest, as much as the slots need.
+            guest_memory_bytes: 2 * 1024 * 1024 * 1024,
+            memory_bytes_per_plugin: 1024 * 1024 * 1024,
             guest_threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8),
             compile_threads: 1,
         }
@@ -168,7 +177,10 @@ fn check(options: &HostOptions) -> Result<(), HostError> {
     bound(options.guest_threads >= 1, "guest_threads", "at least 1")?;
     bound(options.compile_threads >= 1, "compile_threads", "at least 1")?;
     let memory = 64 * 1024..=1024 * 1024 * 1024;
-    bound(memory.contains(&options.max_memory_bytes), "max_memory_bytes", "64 KiB to 1 GiB")
+    bound(memory.contains(&options.max_memory_bytes), "max_memory_bytes", "64 KiB to 1 GiB")?;
+    let (one, all) = (options.memory_bytes_per_plugin, options.guest_memory_bytes);
+    bound(one >= options.max_memory_bytes, "memory_bytes_per_plugin", "at least max_memory_bytes")?;
+    bound(all >= one, "guest_memory_bytes", "at least memory_bytes_per_plugin")
 }
 
 impl Host {
@@ -197,7 +209,12 @@ impl Host {
             env: env.clone(),
             engine,
             executor,
-            gate: Gate::new(options.call_slots as usize, options.slots_per_plugin as usize),
+            gate: Gate::new(Shares {
+                places: options.call_slots as usize,
+                places_per_tenant: options.slots_per_plugin as usize,
+                memory: options.guest_memory_bytes,
+                memory_per_tenant: options.memory_bytes_per_plugin,
+            }),
             slot_wait: options.slot_wait,
             deadline: options.call_deadline,
         });

@@ -19,9 +19,10 @@
 //!
 //! # Guarantees
 //! - Every call gets a fresh instance: nothing that a guest writes is there at its next call, or for another plugin.
-//! - A call ends within its fuel, its memory and the host's deadline, whatever the guest does; the error says which of
-//!   them ended it. Fuel and memory are the manifest's, exactly: the same on every operator. A deadline is this node's own
-//!   and never a fact about the task.
+//! - A call ends within its fuel, its memory, its host calls and the host's deadline, whatever the guest does; the error
+//!   says which of them ended it. Fuel and memory are the manifest's, exactly: the same on every operator; memory is set
+//!   aside before the call begins. A deadline is this node's own and never a fact about the task, and so is a machine that
+//!   has no memory left.
 //! - A guest uses no import that its manifest does not list, that the operator does not grant, or that PROTOCOL §10 does
 //!   not allow to the callback that is running.
 //! - What comes out has the promised sizes: keys of 1 to 64 bytes, digests of 32, no more items than the manifest says.

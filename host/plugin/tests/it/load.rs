@@ -186,4 +186,6 @@ fn options_out_of_bounds_are_named() {
     assert_eq!(refused(HostOptions { compile_threads: 0, ..options() }), "compile_threads");
     assert_eq!(refused(HostOptions { call_deadline: Duration::ZERO, ..options() }), "call_deadline");
     assert_eq!(refused(HostOptions { max_memory_bytes: u64::MAX, ..options() }), "max_memory_bytes");
+    assert_eq!(refused(HostOptions { memory_bytes_per_plugin: 1, ..options() }), "memory_bytes_per_plugin");
+    assert_eq!(refused(HostOptions { guest_memory_bytes: 1, ..options() }), "guest_memory_bytes");
 }

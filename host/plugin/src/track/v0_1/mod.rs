@@ -51,7 +51,7 @@ mod bindings {
             }
         ",
         world: "eigenshift:host/host",
-        imports: { default: async },
+        imports: { default: async | trappable },
         exports: { default: async },
     });
 }
