@@ -101,6 +101,38 @@ pub enum LoadError {
     /// A function is malformed, or the component uses a WebAssembly feature that is off or needs more than a call's slot has.
     #[error("the component does not compile: {0}")]
     Compile(String),
+    /// Compiling took longer than the operator allows.
+    #[error(
+        "compiling took longer than this host allows ({time:?}, of which {cpu:?} of processor time): split its largest functions, or raise the host's limits"
+    )]
+    CompileTooSlow {
+        /// Time that is allowed.
+        time: Duration,
+        /// Processor time that is allowed.
+        cpu: Duration,
+    },
+    /// Compiling took more memory than the operator allows.
+    #[error(
+        "compiling took more memory than this host allows, {max} bytes: split its largest functions, or raise the host's limit"
+    )]
+    CompileTooMuchMemory {
+        /// Bytes that are allowed.
+        max: u64,
+    },
+    /// The machine code is larger than is ever kept.
+    #[error("the component becomes more than {max} bytes of machine code; make it smaller")]
+    CodeTooLarge {
+        /// Bytes that are taken.
+        max: usize,
+    },
+    /// The compiler died: the component is more than it can take, or the machine has no memory left.
+    #[error(
+        "the compiler crashed ({0}); if it does so again, the component is too deeply nested or hits a bug: report it"
+    )]
+    CompilerCrashed(String),
+    /// The compiler cannot be used, whatever the component: the operator's business.
+    #[error("the compiler cannot be used: {0}; check the program that the host starts for it")]
+    CompilerUnusable(String),
     /// The smoke test, a call of `describe`, failed.
     #[error("`describe` failed, so nothing else would work: {0}")]
     Describe(CallError),
@@ -138,6 +170,11 @@ impl LoadError {
             Self::Config { .. } => "config-invalid",
             Self::WrongTypes(_) => "types-differ",
             Self::Compile(_) => "compile-failed",
+            Self::CompileTooSlow { .. } => "compile-too-slow",
+            Self::CompileTooMuchMemory { .. } => "compile-too-much-memory",
+            Self::CodeTooLarge { .. } => "compiled-too-large",
+            Self::CompilerCrashed(_) => "compiler-crashed",
+            Self::CompilerUnusable(_) => "compiler-unusable",
             Self::Describe(_) => "describe-failed",
             Self::Golden { .. } => "golden-failed",
             Self::Internal(_) => "host-internal",

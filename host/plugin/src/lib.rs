@@ -15,6 +15,7 @@
 //! - `golden` (private): tasks with known answers, run at load.
 //! - `sandbox` (private): engine settings, the memory limiter, what imports may do in which callback, guest threads.
 //! - `track` (private): one module per released WIT track, converting to and from [`values`].
+//! - [`compile`]: components to machine code, in a child process with limits; what that does and does not protect from.
 //! - `cache` (private): compiled code on disk, authenticated.
 //!
 //! # Guarantees
@@ -23,6 +24,8 @@
 //!   says which of them ended it. Fuel and memory are the manifest's, exactly: the same on every operator; memory is set
 //!   aside before the call begins. A deadline is this node's own and never a fact about the task, and so is a machine that
 //!   has no memory left.
+//! - Compiling a component ends within the operator's limits, and no component crashes the host's own process by how it
+//!   compiles ([`Compiler::Child`]).
 //! - A guest uses no import that its manifest does not list, that the operator does not grant, or that PROTOCOL §10 does
 //!   not allow to the callback that is running.
 //! - What comes out has the promised sizes: keys of 1 to 64 bytes, digests of 32, no more items than the manifest says.
@@ -37,6 +40,7 @@ pub mod bundle;
 mod cache;
 pub mod capability;
 pub mod chain;
+pub mod compile;
 pub mod error;
 #[doc(hidden)]
 pub mod floor;
@@ -51,6 +55,7 @@ pub mod values;
 
 pub use bundle::Bundle;
 pub use chain::{ChainReadError, ChainReader};
+pub use compile::{CompileLimits, Compiler};
 pub use error::{CallError, LoadError, ProcessError};
 pub use golden::GoldenError;
 pub use host::{Grants, Host, HostError, HostOptions, Tenant};

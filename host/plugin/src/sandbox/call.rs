@@ -11,7 +11,7 @@ use eigenshift_env::Env;
 use eigenshift_types::{AvsId, TaskIndex};
 use futures::future::{BoxFuture, Either, select};
 use wasmtime::component::{Instance, InstancePre};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use super::executor::{Executor, Outcome, TICK};
 use super::gate::{Gate, Place, TenantId};
@@ -26,7 +26,6 @@ use crate::manifest::{Import, Limits};
 /// What every plugin of a host shares.
 pub(crate) struct Shared {
     pub env: Env,
-    pub engine: Engine,
     pub executor: Executor,
     /// As many places as the pool has, and the memory for them.
     pub gate: Arc<Gate>,
