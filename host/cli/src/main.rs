@@ -107,8 +107,25 @@ fn log(filter: &str) {
         .try_init();
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// How a node starts this executable to compile a plugin; nobody else's business, so it is in no help.
+const COMPILE_CHILD: &str = "compile-child";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == COMPILE_CHILD) {
+        // Before there is any other thread.
+        return eigenshift_plugin::compile::child(args);
+    }
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command()),
+        Err(error) => {
+            eprintln!("eigenshift: no threads: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn command() -> ExitCode {
     // One provider for whatever speaks TLS in this process.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match Cli::parse().command {

@@ -11,7 +11,7 @@ use eigenshift_consensus::Timing;
 use eigenshift_engine::{Patience, Timer};
 use eigenshift_env::Env;
 use eigenshift_node::{AvsOptions, Entrance, Logic, Node, NodeOptions};
-use eigenshift_plugin::{Bundle, TenantOptions};
+use eigenshift_plugin::{Bundle, Compiler, TenantOptions};
 use eigenshift_types::Service;
 use zeroize::Zeroizing;
 
@@ -40,7 +40,7 @@ pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, CliError> {
     Ok(Zeroizing::new(digits.to_owned()))
 }
 
-fn node_options(config: &NodeConfig) -> NodeOptions {
+fn node_options(config: &NodeConfig, compiler: Compiler) -> NodeOptions {
     let timing = Timing::default();
     let patience = Patience::default();
     let election = config.election.map_or(timing.election_min, |span| span.0);
@@ -52,6 +52,7 @@ fn node_options(config: &NodeConfig) -> NodeOptions {
         raft_url: config.raft_url.clone(),
         http_url: config.http_url.clone(),
         insecure_dev: config.insecure_dev,
+        compiler,
         timing: Timing {
             heartbeat: config.heartbeat.map_or(timing.heartbeat, |span| span.0),
             election_min: election,
@@ -159,7 +160,9 @@ pub async fn run(args: RunArgs) -> Result<(), CliError> {
     let stop = signal();
     tokio::pin!(stop);
     let env = Env::real();
-    let mut node = Node::start(env.clone(), node_options(&config.node)).await?;
+    let compiler = Compiler::this_executable([crate::COMPILE_CHILD.into()])
+        .map_err(|error| CliError::Usage(format!("cannot tell where this executable is: {error}")))?;
+    let mut node = Node::start(env.clone(), node_options(&config.node, compiler)).await?;
     let admin = node.admin_addr().map_or("none".to_owned(), |address| address.to_string());
     tracing::info!(raft = node.raft_url(), http = node.http_url(), admin, "listening");
     let mut fatal = node.fatal();

@@ -12,7 +12,7 @@ pub trait Disk: Send + Sync {
     /// The file system's.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
-    /// Whether nobody but this user may change what is in a directory. True in a world without users.
+    /// Whether a directory is this user's, and nobody else may see or change what is in it. True in a world without users.
     ///
     /// # Errors
     /// The file system's.
@@ -39,6 +39,23 @@ pub trait Disk: Send + Sync {
     /// The file system's.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Notes that a file is used at this time, milliseconds since 1970. For whoever keeps what was used last; a world that
+    /// keeps no times forgets it.
+    ///
+    /// # Errors
+    /// The file system's.
+    fn touch(&self, _path: &Path, _unix_ms: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Length and time of last use of a file; none if it is not there, or in a world that keeps no times.
+    ///
+    /// # Errors
+    /// The file system's.
+    fn usage(&self, _path: &Path) -> io::Result<Option<Usage>> {
+        Ok(None)
+    }
+
     /// The entries of a directory, sorted; empty if there is none.
     ///
     /// # Errors
@@ -56,6 +73,15 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// The file system's.
     fn open(&self, path: &Path) -> io::Result<Box<dyn RandomAccess>>;
+}
+
+/// How large a file is, and when it was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes.
+    pub len: u64,
+    /// When it was last written or touched, milliseconds since 1970.
+    pub used_ms: u64,
 }
 
 /// A held lock; dropping it gives it back.

@@ -1,11 +1,12 @@
 //! Reach the outside world through one replaceable seam.
 //!
-//! For every crate of the host: none of them reads a clock, starts a thread, opens a file, dials or listens, or draws
-//! randomness by itself. That is what lets the real code run in a seeded simulation.
+//! For every crate of the host: none of them reads a clock, starts a thread or a process, opens a file, dials or listens,
+//! or draws randomness by itself. That is what lets the real code run in a seeded simulation.
 //!
 //! # Layout
 //! - [`Env`]: the handle that is passed around; [`Env::real`] and [`Env::simulated`] make one.
-//! - [`clock`], [`random`], [`threads`], [`disk`], [`net`]: a trait each, with what callers may rely on.
+//! - [`clock`], [`random`], [`threads`], [`processes`], [`disk`], [`net`]: a trait each, with what callers may rely on.
+//! - [`confine`]: what a child process does to itself before it touches hostile input.
 //! - [`database`]: a redb database over the disk of an [`Env`].
 //! - [`real`], [`sim`]: the two implementations.
 //!
@@ -14,15 +15,18 @@
 //!   the new file.
 //! - A [`threads::Pool`] has a fixed number of threads and a bounded queue; a full queue makes callers wait, not the
 //!   runtime's threads.
+//! - [`Processes::run`] ends within the time it is given, and nothing of what it started is left running.
 //! - The simulated environment is a function of its seed as long as its caller is single-threaded.
 //!
 //! # Not here
 //! Sockets that third-party clients open by themselves: Ethereum endpoints are dialled by alloy.
 
 pub mod clock;
+pub mod confine;
 pub mod database;
 pub mod disk;
 pub mod net;
+pub mod processes;
 pub mod random;
 pub mod real;
 pub mod sim;
@@ -34,6 +38,7 @@ use std::sync::Arc;
 pub use clock::Clock;
 pub use disk::Disk;
 pub use net::{Listener, Net, Stream};
+pub use processes::Processes;
 pub use random::Random;
 pub use threads::{Pool, Threads};
 
@@ -46,6 +51,8 @@ pub struct Env {
     pub random: Arc<dyn Random>,
     /// Threads for work that would block the runtime.
     pub threads: Arc<dyn Threads>,
+    /// Other programs.
+    pub processes: Arc<dyn Processes>,
     /// Files.
     pub disk: Arc<dyn Disk>,
     /// Streams between hosts.
@@ -53,26 +60,28 @@ pub struct Env {
 }
 
 impl Env {
-    /// The operating system's clock, randomness, threads, files and TCP.
+    /// The operating system's clock, randomness, threads, processes, files and TCP.
     #[must_use]
     pub fn real() -> Self {
         Self {
             clock: Arc::new(real::SystemClock::new()),
             random: Arc::new(real::OsRandom),
             threads: Arc::new(real::OsThreads),
+            processes: Arc::new(processes::OsProcesses),
             disk: Arc::new(real::FileSystem),
             net: Arc::new(real::Tcp),
         }
     }
 
     /// A world of its own in memory: tokio's clock (which tests may pause), seeded randomness, work done on the spot,
-    /// files in memory, and streams between whoever shares `world`.
+    /// no programs, files in memory, and streams between whoever shares `world`.
     #[must_use]
     pub fn simulated(world: &sim::World, seed: u64) -> Self {
         Self {
             clock: Arc::new(sim::TokioClock::new()),
             random: Arc::new(sim::SeededRandom::new(seed)),
             threads: Arc::new(sim::InlineThreads),
+            processes: Arc::new(processes::Scripted::default()),
             disk: Arc::new(sim::MemoryDisk::default()),
             net: Arc::new(world.clone()),
         }

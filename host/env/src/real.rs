@@ -15,7 +15,7 @@ use rand::TryRngCore;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use crate::disk::{Lock, RandomAccess};
+use crate::disk::{Lock, RandomAccess, Usage};
 use crate::threads::Job;
 use crate::{Clock, Disk, Listener, Net, Pool, Random, Stream, Threads};
 
@@ -148,8 +148,24 @@ impl Disk for FileSystem {
     }
 
     fn is_private(&self, directory: &Path) -> io::Result<bool> {
-        // Writable by group or others: they could replace files in it, whatever the files' own modes.
-        Ok(fs::metadata(directory)?.mode() & 0o022 == 0)
+        // Whoever owns it can change its mode; whoever may write to it can replace files in it, whatever their own modes.
+        let found = fs::metadata(directory)?;
+        Ok(found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0)
+    }
+
+    fn touch(&self, path: &Path, unix_ms: u64) -> io::Result<()> {
+        let time = UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms)).ok_or(io::ErrorKind::InvalidInput)?;
+        OpenOptions::new().write(true).open(path)?.set_modified(time)
+    }
+
+    fn usage(&self, path: &Path) -> io::Result<Option<Usage>> {
+        let found = match fs::symlink_metadata(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let since = found.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Some(Usage { len: found.len(), used_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) }))
     }
 
     fn read(&self, path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {

@@ -15,7 +15,7 @@ use rand::{RngCore, SeedableRng};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::disk::{Lock, RandomAccess};
+use crate::disk::{Lock, RandomAccess, Usage};
 use crate::threads::Job;
 use crate::{Clock, Disk, Listener, Net, Pool, Random, Stream, Threads};
 
@@ -89,6 +89,7 @@ impl Threads for InlineThreads {
 #[derive(Debug, Default)]
 pub struct MemoryDisk {
     files: Mutex<BTreeMap<PathBuf, MemoryFile>>,
+    used: Mutex<BTreeMap<PathBuf, u64>>,
     locks: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
@@ -171,7 +172,22 @@ impl Disk for MemoryDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.files.lock().remove(path);
+        self.used.lock().remove(path);
         Ok(())
+    }
+
+    fn touch(&self, path: &Path, unix_ms: u64) -> io::Result<()> {
+        if !self.files.lock().contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.used.lock().insert(path.to_owned(), unix_ms);
+        Ok(())
+    }
+
+    fn usage(&self, path: &Path) -> io::Result<Option<Usage>> {
+        let Some(file) = self.files.lock().get(path).cloned() else { return Ok(None) };
+        let len = file.0.lock().len() as u64;
+        Ok(Some(Usage { len, used_ms: self.used.lock().get(path).copied().unwrap_or(0) }))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {

@@ -104,7 +104,8 @@ pub struct Settings {
     pub keys_per_task: u32,
     /// Who may publish bundles.
     pub publishers: Vec<Address>,
-    /// Which fuel costs plugins are metered by: equal everywhere, or outcomes would differ.
+    /// Which fuel costs plugins are metered by, and the other bounds of a call that are nobody's to choose: how many host
+    /// calls it may make. Equal everywhere, or outcomes would differ.
     pub fuel_schedule: String,
     /// The operator registry contract.
     pub registry: Address,
@@ -113,7 +114,7 @@ pub struct Settings {
 /// The ledger version that this software writes and reads.
 pub const LEDGER_VERSION: u32 = 1;
 
-/// The fuel costs of the wasmtime line that this software embeds.
+/// The fuel costs of the wasmtime line that this software embeds, with 65,536 host calls of every kind in a call.
 pub const FUEL_SCHEDULE: &str = "wasmtime-48";
 
 impl Settings {

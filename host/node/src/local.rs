@@ -11,6 +11,7 @@ use eigenshift_chain::{Chain, Error, TransactionRequest, Wallet, registry};
 use eigenshift_consensus::Timing;
 use eigenshift_engine::Patience;
 use eigenshift_env::Env;
+use eigenshift_plugin::Compiler;
 use eigenshift_types::{Address, Stake};
 
 use crate::NodeOptions;
@@ -86,6 +87,7 @@ pub async fn enrol(owner: &Setup<'_>, registry: Address, operators: &[OperatorKe
 }
 
 /// A node on loopback with free ports and short waits: all on one machine, a failed leader is replaced within two seconds.
+/// It compiles plugins in this process.
 #[must_use]
 pub fn loopback(data_dir: &Path) -> NodeOptions {
     let any = || std::net::SocketAddr::from(([127, 0, 0, 1], 0));
@@ -97,6 +99,7 @@ pub fn loopback(data_dir: &Path) -> NodeOptions {
         raft_url: None,
         http_url: None,
         insecure_dev: false,
+        compiler: Compiler::InThisProcess,
         timing: Timing {
             heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(500),

@@ -16,7 +16,7 @@ use eigenshift_engine::{AvsHandle, Patience, Timer};
 use eigenshift_env::disk::Lock;
 use eigenshift_env::{Env, Pool};
 use eigenshift_ledger::Settings;
-use eigenshift_plugin::{Bundle, Grants, Host, HostOptions, Import, KeyValueStore, TenantOptions};
+use eigenshift_plugin::{Bundle, Compiler, Grants, Host, HostOptions, Import, KeyValueStore, TenantOptions};
 use eigenshift_types::{Address, NodeId, NodeKey, Service};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -133,6 +133,8 @@ pub struct NodeOptions {
     pub http_url: Option<String>,
     /// Plain text between nodes, on loopback only.
     pub insecure_dev: bool,
+    /// Who compiles plugins: a child process, unless this is for tests or all plugins are one's own.
+    pub compiler: Compiler,
     /// Raft's timeouts.
     pub timing: Timing,
     /// How long this node waits for what.
@@ -274,7 +276,11 @@ impl Node {
         let bls_pool = env.threads.pool("bls", cores, QUEUE).map_err(NodeError::Threads)?;
         let io_pool = env.threads.pool("disk", IO_THREADS, QUEUE).map_err(NodeError::Threads)?;
         let keyvalue_pool = env.threads.pool("keyvalue", KEYVALUE_THREADS, QUEUE).map_err(NodeError::Threads)?;
-        let plugins = HostOptions { cache_dir: Some(directory.join("plugins")), ..HostOptions::default() };
+        let plugins = HostOptions {
+            cache_dir: Some(directory.join("plugins")),
+            compiler: options.compiler.clone(),
+            ..HostOptions::default()
+        };
         let plugins = Host::new(plugins, &env)?;
         let fatal = Arc::new(watch::Sender::new(None));
         let mut poisoned = store.poisoned();

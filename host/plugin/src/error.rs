@@ -112,6 +112,38 @@ pub enum LoadError {
     /// A function is malformed, or the component uses a WebAssembly feature that is off or needs more than a call's slot has.
     #[error("the component does not compile: {0}")]
     Compile(String),
+    /// Compiling took longer than the operator allows.
+    #[error(
+        "compiling took longer than this host allows ({time:?}, of which {cpu:?} of processor time): split its largest functions, or raise the host's limits"
+    )]
+    CompileTooSlow {
+        /// Time that is allowed.
+        time: Duration,
+        /// Processor time that is allowed.
+        cpu: Duration,
+    },
+    /// Compiling took more memory than the operator allows.
+    #[error(
+        "compiling took more memory than this host allows, {max} bytes: split its largest functions, or raise the host's limit"
+    )]
+    CompileTooMuchMemory {
+        /// Bytes that are allowed.
+        max: u64,
+    },
+    /// The machine code is larger than is ever kept.
+    #[error("the component becomes more than {max} bytes of machine code; make it smaller")]
+    CodeTooLarge {
+        /// Bytes that are taken.
+        max: usize,
+    },
+    /// The compiler died: the component is more than it can take, or the machine has no memory left.
+    #[error(
+        "the compiler crashed ({0}); if it does so again, the component is too deeply nested or hits a bug: report it"
+    )]
+    CompilerCrashed(String),
+    /// The compiler cannot be used, whatever the component: the operator's business.
+    #[error("the compiler cannot be used: {0}; check the program that the host starts for it")]
+    CompilerUnusable(String),
     /// The smoke test, a call of `describe`, failed.
     #[error("`describe` failed, so nothing else would work: {0}")]
     Describe(CallError),
@@ -151,6 +183,11 @@ impl LoadError {
             Self::NoStore => "keyvalue-no-store",
             Self::WrongTypes(_) => "types-differ",
             Self::Compile(_) => "compile-failed",
+            Self::CompileTooSlow { .. } => "compile-too-slow",
+            Self::CompileTooMuchMemory { .. } => "compile-too-much-memory",
+            Self::CodeTooLarge { .. } => "compiled-too-large",
+            Self::CompilerCrashed(_) => "compiler-crashed",
+            Self::CompilerUnusable(_) => "compiler-unusable",
             Self::Describe(_) => "describe-failed",
             Self::Golden { .. } => "golden-failed",
             Self::Internal(_) => "host-internal",
@@ -188,19 +225,26 @@ pub enum CallError {
     /// The call died after it was refused memory: the same on every operator.
     #[error("the call needed more memory than its limit; raise limits.memory-bytes in avs.toml or use less")]
     Memory,
+    /// The call made more host calls than one may: the same on every operator.
+    #[error("the call used its imports more than {max} times; do more with each")]
+    HostCalls {
+        /// How many a call may make.
+        max: u32,
+    },
     /// The guest trapped.
     #[error("the plugin trapped: {0}")]
     Trap(String),
     /// The guest returned something that its interface does not allow.
     #[error("the plugin returned something unusable: {0}")]
     BadOutput(String),
-    /// No call slot was free within the host's bound; try again.
-    #[error("every call slot stayed taken; try again")]
+    /// No call slot, or not as much memory as the manifest asks for, was free within the host's bound; try again.
+    #[error("every call slot stayed taken, or the memory for one; try again")]
     Busy,
     /// The plugin does not export the interface.
     #[error("the plugin does not export this interface")]
     Unsupported,
-    /// This host is shutting down, or a thread of its own died.
+    /// This host is shutting down, a thread of its own died, or the machine has no memory left; says nothing about other
+    /// operators.
     #[error("the host could not finish the call: {0}; try again")]
     Internal(String),
 }
@@ -219,6 +263,7 @@ impl CallError {
             Self::OutOfFuel => "plugin-out-of-fuel",
             Self::Deadline => "plugin-deadline",
             Self::Memory => "plugin-memory",
+            Self::HostCalls { .. } => "plugin-host-calls",
             Self::Trap(_) => "plugin-trap",
             Self::BadOutput(_) => "plugin-bad-output",
             Self::Busy => "plugin-busy",

@@ -4,23 +4,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use eigenshift_env::{Env, Pool};
 use eigenshift_types::B256;
 use parking_lot::Mutex;
-use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use crate::bundle::{Bundle, sha256};
-use crate::cache::Cache;
+use crate::cache::{Cache, Room};
 use crate::capability;
 use crate::capability::config::Config;
 use crate::capability::http::{Client, HttpPolicy};
 use crate::capability::keyvalue::KeyValueStore;
 use crate::capability::secrets::Secrets;
+use crate::compile::{Compilation, CompileLimits, Compiler};
 use crate::error::LoadError;
 use crate::golden;
 use crate::inspect::inspect;
@@ -28,7 +28,7 @@ use crate::manifest::{Import, Manifest};
 use crate::plugin::{Origin, Plugin};
 use crate::sandbox::call::{Code, Shared, Totals, text};
 use crate::sandbox::executor::Executor;
-use crate::sandbox::gate::{Gate, TenantId};
+use crate::sandbox::gate::{Gate, Shares, TenantId};
 use crate::sandbox::imports::CallState;
 use crate::sandbox::settings;
 use crate::track::v0_1::Exports;
@@ -58,6 +58,16 @@ pub struct HostOptions {
     pub max_fuel: u64,
     /// Threads that guests run on: at least 1.
     pub guest_threads: usize,
+    /// Memory that all running calls may take together, in bytes: at least what one plugin may. Each call reserves what
+    /// its manifest asks for before it begins, since a growth that the manifest allows must never fail on one operator
+    /// and succeed on another.
+    pub guest_memory_bytes: u64,
+    /// Of this, how much one plugin's calls may: at least `max_memory_bytes`.
+    pub memory_bytes_per_plugin: u64,
+    /// Who compiles.
+    pub compiler: Compiler,
+    /// What compiling one component may take, when a child does it.
+    pub compile_limits: CompileLimits,
     /// Components that are compiled at the same time: at least 1.
     pub compile_threads: usize,
 }
@@ -73,6 +83,11 @@ impl Default for HostOptions {
             max_component_bytes: 32 * 1024 * 1024,
             max_memory_bytes: 256 * 1024 * 1024,
             max_fuel: 100_000_000_000,
+            // With the default manifest, as much as the slots need.
+            guest_memory_bytes: 2 * 1024 * 1024 * 1024,
+            memory_bytes_per_plugin: 1024 * 1024 * 1024,
+            compiler: Compiler::InThisProcess,
+            compile_limits: CompileLimits::default(),
             guest_threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8),
             compile_threads: 1,
         }
@@ -144,7 +159,7 @@ struct Inner {
     linker: Linker<CallState>,
     /// The same with WASI: for components that import it.
     wasi_linker: Linker<CallState>,
-    cache: Option<Arc<Cache>>,
+    compilation: Arc<Compilation>,
     compilers: Pool,
     components: Mutex<HashMap<B256, InFlight>>,
     tenants: AtomicU64,
@@ -188,7 +203,14 @@ fn check(options: &HostOptions) -> Result<(), HostError> {
     bound(options.guest_threads >= 1, "guest_threads", "at least 1")?;
     bound(options.compile_threads >= 1, "compile_threads", "at least 1")?;
     let memory = 64 * 1024..=1024 * 1024 * 1024;
-    bound(memory.contains(&options.max_memory_bytes), "max_memory_bytes", "64 KiB to 1 GiB")
+    bound(memory.contains(&options.max_memory_bytes), "max_memory_bytes", "64 KiB to 1 GiB")?;
+    let (one, all) = (options.memory_bytes_per_plugin, options.guest_memory_bytes);
+    bound(one >= options.max_memory_bytes, "memory_bytes_per_plugin", "at least max_memory_bytes")?;
+    bound(all >= one, "guest_memory_bytes", "at least memory_bytes_per_plugin")?;
+    let limits = &options.compile_limits;
+    bound(limits.time >= Duration::from_millis(1), "compile_limits.time", "at least 1 ms")?;
+    bound(limits.cpu >= Duration::from_secs(1), "compile_limits.cpu", "at least 1 s")?;
+    bound(limits.memory_bytes >= 64 * 1024 * 1024, "compile_limits.memory_bytes", "at least 64 MiB")
 }
 
 impl Host {
@@ -205,21 +227,35 @@ impl Host {
         capability::add_to_linker(&mut linker).map_err(engine_error)?;
         let mut wasi_linker = linker.clone();
         capability::add_wasi_to_linker(&mut wasi_linker).map_err(engine_error)?;
+        let identity = settings::identity(&engine);
         let cache = match &options.cache_dir {
             None => None,
-            Some(directory) => Some(Arc::new(
-                Cache::open(env, directory)
+            Some(directory) => Some(
+                Cache::open(env, directory, identity, Room::default())
                     .map_err(|source| HostError::Cache { directory: directory.clone(), source })?,
-            )),
+            ),
         };
         let executor = Executor::start(env, &engine, options.guest_threads).map_err(HostError::Threads)?;
+        let compilation = Arc::new(Compilation {
+            env: env.clone(),
+            engine,
+            identity,
+            compiler: options.compiler.clone(),
+            limits: options.compile_limits,
+            max_component: options.max_component_bytes,
+            cache,
+        });
         let compilers =
             env.threads.pool("compile", options.compile_threads, COMPILE_QUEUE).map_err(HostError::Threads)?;
         let shared = Arc::new(Shared {
             env: env.clone(),
-            engine,
             executor,
-            gate: Gate::new(options.call_slots as usize, options.slots_per_plugin as usize),
+            gate: Gate::new(Shares {
+                places: options.call_slots as usize,
+                places_per_tenant: options.slots_per_plugin as usize,
+                memory: options.guest_memory_bytes,
+                memory_per_tenant: options.memory_bytes_per_plugin,
+            }),
             slot_wait: options.slot_wait,
             deadline: options.call_deadline,
         });
@@ -228,7 +264,7 @@ impl Host {
             options,
             linker,
             wasi_linker,
-            cache,
+            compilation,
             compilers,
             components: Mutex::default(),
             tenants: AtomicU64::new(0),
@@ -344,8 +380,12 @@ impl Host {
         if let Some(component) = known.upgrade() {
             return Ok((component, Origin::Memory));
         }
-        let (engine, cache) = (self.0.shared.engine.clone(), self.0.cache.clone());
-        let compiled = self.on_compiler(move || obtain(&engine, cache.as_deref(), digest, &bytes)).await;
+        let (compilation, in_use) = (Arc::clone(&self.0.compilation), self.in_use());
+        // A caller that goes away takes its compiler with it.
+        let cancel = Cancel::default();
+        let cancelled = Arc::clone(&cancel.0);
+        let compiled = self.on_compiler(move || compilation.obtain(digest, &bytes, &in_use, &cancelled)).await;
+        drop(cancel);
         let outcome = compiled.map(|(component, origin)| {
             let component = Arc::new(component);
             *known = Arc::downgrade(&component);
@@ -359,21 +399,21 @@ impl Host {
         });
         outcome
     }
+
+    /// Components that a plugin has, or that are being compiled.
+    fn in_use(&self) -> BTreeSet<B256> {
+        let components = self.0.components.lock();
+        let used = |entry: &InFlight| entry.try_lock().map_or(true, |component| component.strong_count() > 0);
+        components.iter().filter(|(_, entry)| used(entry)).map(|(digest, _)| *digest).collect()
+    }
 }
 
-fn obtain(
-    engine: &Engine,
-    cache: Option<&Cache>,
-    digest: B256,
-    bytes: &[u8],
-) -> Result<(Component, Origin), LoadError> {
-    let name = Cache::name(engine, digest);
-    if let Some(component) = cache.and_then(|cache| cache.load(engine, &name)) {
-        return Ok((component, Origin::Disk));
+/// Says, when dropped, that nobody waits any more.
+#[derive(Default)]
+struct Cancel(Arc<AtomicBool>);
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
-    let component = Component::from_binary(engine, bytes).map_err(|error| LoadError::Compile(text(&error)))?;
-    if let Some(cache) = cache {
-        cache.store(&name, &component);
-    }
-    Ok((component, Origin::Compiled))
 }

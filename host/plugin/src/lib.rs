@@ -15,13 +15,17 @@
 //! - `golden` (private): tasks with known answers, run at load.
 //! - `sandbox` (private): engine settings, the memory limiter, what imports may do in which callback, guest threads.
 //! - `track` (private): one module per released WIT track, converting to and from [`values`].
+//! - [`compile`]: components to machine code, in a child process with limits; what that does and does not protect from.
 //! - `cache` (private): compiled code on disk, authenticated.
 //!
 //! # Guarantees
 //! - Every call gets a fresh instance: nothing that a guest writes is there at its next call, or for another plugin.
-//! - A call ends within its fuel, its memory and the host's deadline, whatever the guest does; the error says which of
-//!   them ended it. Fuel and memory are the manifest's, exactly: the same on every operator. A deadline is this node's own
-//!   and never a fact about the task.
+//! - A call ends within its fuel, its memory, its host calls and the host's deadline, whatever the guest does; the error
+//!   says which of them ended it. Fuel and memory are the manifest's, exactly: the same on every operator; memory is set
+//!   aside before the call begins. A deadline is this node's own and never a fact about the task, and so is a machine that
+//!   has no memory left.
+//! - Compiling a component ends within the operator's limits, and no component crashes the host's own process by how it
+//!   compiles ([`Compiler::Child`]).
 //! - A guest uses no import that its manifest does not list, that the operator does not grant, or that PROTOCOL §10 does
 //!   not allow to the callback that is running.
 //! - A request of a guest goes to an address that was checked, of a host that manifest and operator allow; nothing is
@@ -40,6 +44,7 @@ pub mod bundle;
 mod cache;
 pub mod capability;
 pub mod chain;
+pub mod compile;
 pub mod error;
 #[doc(hidden)]
 pub mod floor;
@@ -57,6 +62,7 @@ pub use capability::http::{HttpPolicy, Roots, RootsError};
 pub use capability::keyvalue::{KeyValueError, KeyValueStore};
 pub use capability::secrets::{SecretError, SecretValue, Secrets};
 pub use chain::{ChainReadError, ChainReader};
+pub use compile::{CompileLimits, Compiler};
 pub use error::{CallError, LoadError, ProcessError};
 pub use golden::GoldenError;
 pub use host::{Grants, Host, HostError, HostOptions, Tenant, TenantOptions};

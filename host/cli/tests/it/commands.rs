@@ -157,3 +157,14 @@ fn development_without_a_chain_says_where_it_looked() {
     let said = finish(&mut eigenshift(&root(), ["develop", "--rpc", &url]), LIMIT).refused();
     assert!(said.contains("the chain"), "{said}");
 }
+
+#[test]
+fn the_compiler_that_a_node_starts_is_in_no_help_and_says_what_it_is_to_whoever_calls_it() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(!finish(&mut eigenshift(folder.path(), ["--help"]), LIMIT).good().contains("compile-child"));
+    for words in [&["compile-child"][..], &["compile-child", "1", "x", "3"], &["compile-child", "1", "2", "3", "4"]] {
+        let finished = finish(&mut eigenshift(folder.path(), words), LIMIT);
+        assert_eq!((finished.code, finished.out.as_str()), (Some(64), ""));
+        assert!(finished.err.contains("started by a plugin host"), "{}", finished.err);
+    }
+}

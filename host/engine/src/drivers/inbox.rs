@@ -376,7 +376,11 @@ impl Inbox {
             Err(ProcessError::Call(error)) => {
                 let payload = matches!(
                     error,
-                    CallError::Trap(_) | CallError::OutOfFuel | CallError::Memory | CallError::BadOutput(_)
+                    CallError::Trap(_)
+                        | CallError::OutOfFuel
+                        | CallError::HostCalls { .. }
+                        | CallError::Memory
+                        | CallError::BadOutput(_)
                 );
                 return Err(Rejection::Unprocessed { code: error.code().to_owned(), payload });
             }

@@ -381,7 +381,10 @@ impl Events {
             }
             Ok(_) => Ok(()),
             Err(TriggerError::Plugin(
-                error @ (CallError::InvalidTrigger(_) | CallError::BadOutput(_) | CallError::OutOfFuel),
+                error @ (CallError::InvalidTrigger(_)
+                | CallError::BadOutput(_)
+                | CallError::OutOfFuel
+                | CallError::HostCalls { .. }),
             )) => {
                 context.counters.count("event-dropped", error.code());
                 tracing::warn!(avs = %context.service.avs, %block, "event dropped: {error}");

@@ -7,6 +7,9 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod processes;
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,6 +38,37 @@ fn a_file_is_replaced_whole_and_read_back_within_its_bound() {
         disk.remove(&path).unwrap();
         disk.remove(&path).unwrap();
         assert_eq!(disk.read(&path, 10).unwrap(), None);
+    }
+}
+
+#[test]
+fn a_file_has_a_length_and_a_time_of_last_use() {
+    for (disk, dir) in disks() {
+        let path = dir.path().join("used");
+        assert_eq!(disk.usage(&path).unwrap(), None);
+        disk.touch(&path, 5).unwrap_err();
+        disk.write_atomic(&path, b"four").unwrap();
+        disk.touch(&path, 1_234_567).unwrap();
+        let usage = disk.usage(&path).unwrap().unwrap();
+        assert_eq!((usage.len, usage.used_ms), (4, 1_234_567));
+        assert_eq!(disk.read(&path, 10).unwrap().unwrap(), b"four");
+    }
+}
+
+#[test]
+fn a_directory_is_private_when_nobody_else_can_look_into_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for (mode, private) in
+        [(0o700, true), (0o500, true), (0o750, false), (0o705, false), (0o701, false), (0o777, false)]
+    {
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(real::FileSystem.is_private(dir.path()).unwrap(), private, "{mode:o}");
+    }
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    // Only root can give a directory away.
+    if std::fs::metadata(dir.path()).unwrap().uid() == 0 {
+        std::os::unix::fs::chown(dir.path(), Some(12345), None).unwrap();
+        assert!(!real::FileSystem.is_private(dir.path()).unwrap(), "another user's");
     }
 }
 

@@ -11,6 +11,7 @@ use eigenshift_engine::ledger::CommandError;
 use eigenshift_engine::{AvsHandle, Patience, RequestError, Triggered};
 use eigenshift_env::Env;
 use eigenshift_ledger::Settings;
+use eigenshift_plugin::Compiler;
 use eigenshift_types::{Address, B256, BlockRef, Certificate, Service, TaskIndex, frame};
 use futures::Stream;
 use tokio::sync::Mutex;
@@ -174,6 +175,8 @@ impl<T: Payload, K: Payload, S: SignedResponse<Response = K>> TaskConsensusManag
             raft_url: None,
             http_url: None,
             insecure_dev: false,
+            // There is no plugin.
+            compiler: Compiler::InThisProcess,
             timing: self.config.timing,
             patience: self.config.patience,
         };

@@ -13,13 +13,13 @@ use eigenshift_types::{AvsId, TaskIndex};
 use futures::future::{BoxFuture, Either, select};
 use tokio::runtime::Handle;
 use wasmtime::component::{Instance, InstancePre};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 
 use super::executor::{Executor, Outcome, TICK};
 use super::gate::{Gate, Place, TenantId};
-use super::imports::{CallState, ChainAccess, Log, table};
-use super::limiter::Limiter;
+use super::imports::{CallState, ChainAccess, Log, MAX_HOST_CALLS, TooManyHostCalls, table};
+use super::limiter::{Limiter, OutOfMemory};
 use super::settings::HOSTCALL_FUEL;
 use super::text::{MAX_TEXT, clean};
 use crate::capability::config::{Config, Sees};
@@ -33,9 +33,8 @@ use crate::manifest::{Import, Keyvalue, Limits};
 /// What every plugin of a host shares.
 pub(crate) struct Shared {
     pub env: Env,
-    pub engine: Engine,
     pub executor: Executor,
-    /// As many places as the pool has.
+    /// As many places as the pool has, and the memory for them.
     pub gate: Arc<Gate>,
     pub slot_wait: Duration,
     pub deadline: Duration,
@@ -96,8 +95,8 @@ pub(crate) struct Context {
     pub moment: Moment,
 }
 
-async fn enter(shared: &Shared, tenant: TenantId) -> Result<Place, CallError> {
-    let promise = match shared.gate.enter(tenant) {
+async fn enter(shared: &Shared, tenant: TenantId, memory: u64) -> Result<Place, CallError> {
+    let promise = match shared.gate.enter(tenant, memory) {
         Ok(place) => return Ok(place),
         Err(promise) => promise,
     };
@@ -112,10 +111,24 @@ pub(crate) fn text(error: &wasmtime::Error) -> String {
     clean(&format!("{error:#}"), MAX_TEXT)
 }
 
+/// Whether this machine failed the call, not the guest.
+fn is_local(error: &wasmtime::Error) -> bool {
+    error.is::<OutOfMemory>()
+        || error.is::<wasmtime::OutOfMemory>()
+        || error.is::<std::io::Error>()
+        || error.is::<rustix::io::Errno>()
+}
+
 fn classify(error: &wasmtime::Error, refused_memory: bool, redactor: &Redactor) -> CallError {
     let text = |error: &wasmtime::Error| redactor.text(&format!("{error:#}"));
     if error.is::<PoolConcurrencyLimitError>() {
         return CallError::Busy;
+    }
+    if is_local(error) {
+        return CallError::Internal(text(error));
+    }
+    if error.is::<TooManyHostCalls>() {
+        return CallError::HostCalls { max: MAX_HOST_CALLS };
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => CallError::OutOfFuel,
@@ -143,7 +156,7 @@ impl Code {
         F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>> + Send + 'static,
     {
         let shared = &self.shared;
-        let place = enter(shared, self.tenant).await?;
+        let place = enter(shared, self.tenant, self.limits.memory_bytes).await?;
         let Context { export, avs, task, log, chain, config, outside, moment } = context;
         let listed = |import| self.imports.contains(&import);
         let log = Log {
@@ -171,6 +184,7 @@ impl Code {
             log,
             chain: chain.filter(|_| listed(Import::Chain)),
             chain_reads: 0,
+            host_calls: 0,
             config: self.config.access(if listed(Import::Config) { config } else { Sees::Nothing }),
             keyvalue: match &self.keyvalue {
                 Some((store, quota)) if outside => keyvalue::Access::new(store.clone(), *quota),

@@ -18,6 +18,9 @@ use crate::capability::{config, keyvalue, wasi};
 use crate::chain::{ChainReadError, ChainReader};
 use crate::values::{EventLog, Header};
 
+/// Host calls of one call, of every kind: a rule like fuel, the same on every operator, because a guest that does nothing
+/// else would use little fuel and much of the host. What stands for it in the cluster's settings is the fuel schedule.
+pub(crate) const MAX_HOST_CALLS: u32 = 65_536;
 /// Chain reads of one call.
 pub(crate) const MAX_CHAIN_READS: u32 = 64;
 /// Log lines of one call.
@@ -40,6 +43,11 @@ pub(crate) enum Level {
     Warn,
     Error,
 }
+
+/// The guest used its imports more often than one call may.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("more than {MAX_HOST_CALLS} host calls")]
+pub(crate) struct TooManyHostCalls;
 
 /// Why a chain read gave nothing, as every track can say it.
 #[derive(Debug)]
@@ -173,6 +181,7 @@ pub(crate) struct CallState {
     /// None where PROTOCOL §10 gives the callback no chain, or the manifest does not list it.
     pub chain: Option<ChainAccess>,
     pub chain_reads: u32,
+    pub host_calls: u32,
     pub config: config::Access,
     pub keyvalue: keyvalue::Access,
     pub secrets: secrets::Access,
@@ -218,6 +227,7 @@ impl CallState {
             },
             chain: None,
             chain_reads: 0,
+            host_calls: 0,
             config: config::Access::default(),
             keyvalue: keyvalue::Access::default(),
             secrets: secrets::Access::default(),
@@ -225,6 +235,12 @@ impl CallState {
             table: table(),
             totals,
         }
+    }
+
+    /// To be asked first in every import: ends the call when there were too many.
+    pub(crate) fn count_host_call(&mut self) -> wasmtime::Result<()> {
+        self.host_calls = self.host_calls.saturating_add(1);
+        if self.host_calls > MAX_HOST_CALLS { Err(TooManyHostCalls.into()) } else { Ok(()) }
     }
 
     pub(crate) fn emit(&mut self, level: Level, message: &str) {

@@ -13,6 +13,12 @@ pub(crate) const MAX_MEMORIES: u32 = 2;
 /// Tables of a component, over all its core instances.
 pub(crate) const MAX_TABLES: u32 = 4;
 
+/// The machine had no memory for a growth that the limit allows. Other operators' machines may have: the call has no
+/// result, instead of one that differs.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("this machine has no memory left for the plugin")]
+pub(crate) struct OutOfMemory;
+
 /// Grants growth while the sum over all memories and tables of the store stays within a limit. wasmtime's own
 /// `StoreLimits` would allow each memory that much.
 ///
@@ -20,16 +26,15 @@ pub(crate) const MAX_TABLES: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Limiter {
     limit: usize,
+    /// What a failed growth added is not taken back: the call ends with it.
     used: usize,
-    /// What the growth that was allowed last added; taken back if the growth then fails.
-    last: usize,
     /// Whether any growth was refused: a trap after that is blamed on memory.
     refused: bool,
 }
 
 impl Limiter {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, used: 0, last: 0, refused: false }
+        Self { limit, used: 0, refused: false }
     }
 
     /// Bytes in use at the end; nothing is ever given back during a call.
@@ -48,14 +53,18 @@ impl Limiter {
             return false;
         }
         self.used = sum;
-        self.last = added;
         true
     }
 
-    fn failed(&mut self) {
-        self.used = self.used.saturating_sub(self.last);
-        self.last = 0;
-        self.refused = true;
+    /// A growth failed: one that was allowed, or one beyond what its type can have, for which nobody was asked. The engine
+    /// has but a text for the second, and it is the same everywhere.
+    fn failed(&mut self, error: &wasmtime::Error) -> wasmtime::Result<()> {
+        if error.is::<&'static str>() || error.is::<String>() {
+            self.refused = true;
+            return Ok(());
+        }
+        tracing::error!("no memory for a plugin: {error:#}");
+        Err(OutOfMemory.into())
     }
 }
 
@@ -64,9 +73,8 @@ impl ResourceLimiter for Limiter {
         Ok(self.grow(desired.saturating_sub(current), maximum.is_none_or(|maximum| desired <= maximum)))
     }
 
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.failed();
-        Ok(())
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.failed(&error)
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
@@ -74,9 +82,8 @@ impl ResourceLimiter for Limiter {
         Ok(self.grow(added, maximum.is_none_or(|maximum| desired <= maximum)))
     }
 
-    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.failed();
-        Ok(())
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.failed(&error)
     }
 
     fn instances(&self) -> usize {
@@ -95,7 +102,7 @@ impl ResourceLimiter for Limiter {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-    use super::{ELEMENT_BYTES, Limiter};
+    use super::{ELEMENT_BYTES, Limiter, OutOfMemory};
     use wasmtime::ResourceLimiter;
 
     #[test]
@@ -111,12 +118,25 @@ mod tests {
     }
 
     #[test]
-    fn a_growth_that_failed_is_taken_back() {
+    fn what_the_machine_fails_to_give_ends_the_call_instead_of_being_told_to_the_guest() {
         let mut limiter = Limiter::new(1000);
         assert!(limiter.memory_growing(0, 900, None).unwrap());
-        limiter.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
-        assert_eq!(limiter.used(), 0);
-        assert!(limiter.memory_growing(0, 1000, None).unwrap());
+        let error = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
+        assert!(limiter.memory_grow_failed(error.into()).unwrap_err().is::<OutOfMemory>());
+        let error = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
+        assert!(limiter.table_grow_failed(error.into()).unwrap_err().is::<OutOfMemory>());
+        assert!(!limiter.refused(), "not the guest's doing");
+    }
+
+    #[test]
+    fn a_growth_beyond_its_type_is_the_guests_business_and_gives_nothing_back() {
+        let mut limiter = Limiter::new(1000);
+        assert!(limiter.memory_growing(0, 900, None).unwrap());
+        limiter.memory_grow_failed(wasmtime::format_err!("memory growth exceeds memory type's limits")).unwrap();
+        limiter.memory_grow_failed(wasmtime::format_err!("more than {}", 5)).unwrap();
+        assert!(limiter.refused());
+        assert_eq!(limiter.used(), 900);
+        assert!(!limiter.memory_growing(900, 1001, None).unwrap());
     }
 
     #[test]

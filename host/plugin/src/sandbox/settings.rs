@@ -1,7 +1,10 @@
 //! The engine's settings, each with its reason.
 
+use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 
+use eigenshift_types::B256;
+use sha2::{Digest, Sha256};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy};
 
 use super::limiter::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
@@ -11,7 +14,7 @@ use super::limiter::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub(crate) const HOSTCALL_FUEL: usize = 8 * 1024 * 1024;
 
 /// Most elements of one table; the largest guests measured (Python) have 7,711.
-const TABLE_ELEMENTS: usize = 20_000;
+pub(crate) const TABLE_ELEMENTS: usize = 20_000;
 
 fn pool(slots: u32, max_memory_bytes: usize) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
@@ -43,14 +46,13 @@ fn pool(slots: u32, max_memory_bytes: usize) -> PoolingAllocationConfig {
     pool
 }
 
-/// The engine that every guest of a host runs in.
-pub(crate) fn engine(slots: u32, max_memory_bytes: usize) -> wasmtime::Result<Engine> {
+/// What decides how code is made and what it does: the same for the engine that runs it and for one that only compiles.
+fn shared() -> Config {
     let mut config = Config::new();
     // The optimising compiler: a bundle is compiled once, its code runs many times.
     config.strategy(Strategy::Cranelift);
     config.cranelift_opt_level(OptLevel::Speed);
-    // Instances from slots that are made beforehand; copy-on-write images.
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, max_memory_bytes)));
+    // Copy-on-write images of what memories begin with.
     config.memory_init_cow(true);
 
     // Fuel is the rule: the same budget ends a call at the same instruction on every operator.
@@ -82,5 +84,58 @@ pub(crate) fn engine(slots: u32, max_memory_bytes: usize) -> wasmtime::Result<En
     // Traps say where, without unbounded work.
     config.wasm_backtrace_max_frames(NonZeroUsize::new(16));
     config.generate_address_map(true);
+    config
+}
+
+/// The engine that every guest of a host runs in: instances from slots that are made beforehand.
+pub(crate) fn engine(slots: u32, max_memory_bytes: usize) -> wasmtime::Result<Engine> {
+    let mut config = shared();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, max_memory_bytes)));
     Engine::new(&config)
+}
+
+/// An engine that compiles for [`engine`] and runs nothing. It reserves no address space, so that it works in a process
+/// that has little.
+pub(crate) fn compiler() -> wasmtime::Result<Engine> {
+    let mut config = shared();
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config)
+}
+
+/// Lets what only implements [`Hash`] into a sha256.
+struct Sha256Hasher(Sha256);
+
+impl Hasher for Sha256Hasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let digest: [u8; 32] = self.0.clone().finalize().into();
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// What the code of an engine is made for: wasmtime's full version, every setting that changes code, and the features of
+/// this processor. The header inside compiled code has the major version only.
+pub(crate) fn identity(engine: &Engine) -> B256 {
+    let mut hasher = Sha256Hasher(Sha256::new());
+    hasher.write(b"eigenshift engine v1");
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    B256::from(<[u8; 32]>::from(hasher.0.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::{compiler, engine, identity};
+
+    #[test]
+    fn the_engine_that_compiles_makes_code_for_the_one_that_runs() {
+        let (runs, compiles) = (engine(1, 1 << 20).unwrap(), compiler().unwrap());
+        assert_eq!(identity(&runs), identity(&compiles));
+        assert_eq!(identity(&runs), identity(&engine(2, 1 << 21).unwrap()), "how many slots there are changes no code");
+        assert_ne!(identity(&runs), identity(&wasmtime::Engine::default()));
+    }
 }

@@ -122,11 +122,31 @@ async fn another_key_makes_every_file_worthless() {
 }
 
 #[test]
-fn a_directory_that_others_may_write_to_is_refused() {
+fn a_directory_that_others_may_look_into_is_refused() {
+    for mode in [0o777, 0o750, 0o705, 0o701] {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let options = HostOptions { cache_dir: Some(directory.path().to_owned()), ..options() };
+        let error = Host::new(options, &Env::real()).unwrap_err();
+        let denied = std::io::ErrorKind::PermissionDenied;
+        assert!(matches!(&error, HostError::Cache { source, .. } if source.kind() == denied), "{mode:o}: {error}");
+        assert!(!directory.path().join("cache.key").exists());
+    }
+}
+
+#[tokio::test]
+async fn code_of_another_engine_is_gone_at_the_next_start() {
     let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let options = HostOptions { cache_dir: Some(directory.path().to_owned()), ..options() };
-    let error = Host::new(options, &Env::real()).unwrap_err();
-    assert!(matches!(&error, HostError::Cache { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied));
-    assert!(!directory.path().join("cache.key").exists());
+    load(directory.path(), &Guest::default()).await;
+    let own = compiled(directory.path()).remove(0);
+    let name = own.file_name().unwrap().to_str().unwrap().to_owned();
+    let (engine, component) = name.split_once('-').unwrap();
+    let other = format!("{}-{component}", engine.chars().rev().collect::<String>());
+    fs::copy(&own, own.with_file_name(&other)).unwrap();
+    fs::write(own.with_file_name(format!("{name}.tmp")), b"torn").unwrap();
+    let host = host(directory.path());
+    assert_eq!(compiled(directory.path()), [own]);
+    drop(host);
+    assert_eq!(fs::read_dir(directory.path().join("compiled")).unwrap().count(), 2, "key and code");
+    assert_eq!(load(directory.path(), &Guest::default()).await.origin(), Origin::Disk);
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use eigenshift_env::Env;
 use eigenshift_plugin::{
-    ChainReadError, ChainReader, EventLog, Grants, Header, Host, HostOptions, LoadError, PeerResponse, Plugin, Task,
+    ChainReadError, ChainReader, Compiler, EventLog, Grants, Header, Host, HostOptions, LoadError, PeerResponse,
+    Plugin, Task,
 };
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, Service};
 
@@ -22,6 +23,11 @@ pub fn options() -> HostOptions {
         slot_wait: Duration::from_secs(300),
         ..HostOptions::default()
     }
+}
+
+/// A compiler in a process of its own, as a node has it.
+pub fn child() -> Compiler {
+    Compiler::Child { program: env!("CARGO_BIN_EXE_eigenshift-compiler").into(), args: Vec::new() }
 }
 
 pub fn host() -> Host {

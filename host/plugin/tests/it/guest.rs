@@ -279,7 +279,7 @@ fn read_leb(bytes: &[u8], at: &mut usize) -> usize {
 }
 
 /// Appends a core module and an instance of it to a component: sections 1 and 2 of the component binary format.
-fn beside(mut component: Vec<u8>, module: &[u8]) -> Vec<u8> {
+pub fn beside(mut component: Vec<u8>, module: &[u8]) -> Vec<u8> {
     let (mut at, mut modules) = (8, 0);
     while at < component.len() {
         let id = component[at];
@@ -296,4 +296,30 @@ fn beside(mut component: Vec<u8>, module: &[u8]) -> Vec<u8> {
     component.extend(leb(instance.len()));
     component.extend(instance);
     component
+}
+
+/// A core module of functions that are within every bound for their size, and long to compile: each is one straight line
+/// over 64 locals.
+pub fn bomb(functions: usize, bytes: usize) -> Vec<u8> {
+    let section = |id: u8, body: &[u8]| [vec![id], leb(body.len()), body.to_vec()].concat();
+    let mut code = Vec::with_capacity(bytes + 16);
+    // Locals: one group of 64 i32.
+    code.extend([1, 64, 0x7f]);
+    for step in 0.. {
+        if code.len() + 8 > bytes {
+            break;
+        }
+        let local = |n: usize| u8::try_from((step * 7 + n * 13) % 64).unwrap();
+        // c = a * b + step
+        code.extend([0x20, local(0), 0x20, local(1), 0x6c, 0x41, local(3), 0x6a, 0x21, local(2)]);
+    }
+    code.push(0x0b);
+    let body = [leb(code.len()), code].concat();
+    let mut bodies = leb(functions);
+    for _ in 0..functions {
+        bodies.extend(&body);
+    }
+    let types = [1, 0x60, 0, 0];
+    let declared = [leb(functions), vec![0; functions]].concat();
+    [b"\0asm\x01\0\0\0".to_vec(), section(1, &types), section(3, &declared), section(10, &bodies)].concat()
 }

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use eigenshift_env::Env;
-use eigenshift_plugin::{Bundle, CallError, Grants, Host, HostError, HostOptions, Import, LoadError, Origin};
+use eigenshift_plugin::{
+    Bundle, CallError, CompileLimits, Grants, Host, HostError, HostOptions, Import, LoadError, Origin,
+};
 
 use crate::fixtures::{host, load, options};
 use crate::guest::{Guest, IMPORT_CALL, LIFECYCLE, manifest, wit_text};
@@ -183,4 +185,13 @@ fn options_out_of_bounds_are_named() {
     assert_eq!(refused(HostOptions { compile_threads: 0, ..options() }), "compile_threads");
     assert_eq!(refused(HostOptions { call_deadline: Duration::ZERO, ..options() }), "call_deadline");
     assert_eq!(refused(HostOptions { max_memory_bytes: u64::MAX, ..options() }), "max_memory_bytes");
+    assert_eq!(refused(HostOptions { memory_bytes_per_plugin: 1, ..options() }), "memory_bytes_per_plugin");
+    assert_eq!(refused(HostOptions { guest_memory_bytes: 1, ..options() }), "guest_memory_bytes");
+    for (compile_limits, option) in [
+        (CompileLimits { time: Duration::ZERO, ..CompileLimits::default() }, "compile_limits.time"),
+        (CompileLimits { cpu: Duration::ZERO, ..CompileLimits::default() }, "compile_limits.cpu"),
+        (CompileLimits { memory_bytes: 1, ..CompileLimits::default() }, "compile_limits.memory_bytes"),
+    ] {
+        assert_eq!(refused(HostOptions { compile_limits, ..options() }), option);
+    }
 }

@@ -11,6 +11,7 @@
 mod cache;
 mod calls;
 mod chain;
+mod compile;
 mod config;
 mod egress;
 mod fixtures;

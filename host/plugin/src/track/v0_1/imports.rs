@@ -21,7 +21,8 @@ impl From<Refusal> for wit_chain::ChainError {
 impl wit::Host for CallState {}
 
 impl wit_log::Host for CallState {
-    async fn emit(&mut self, level: wit_log::Level, message: String) {
+    async fn emit(&mut self, level: wit_log::Level, message: String) -> wasmtime::Result<()> {
+        self.count_host_call()?;
         let level = match level {
             wit_log::Level::Trace => Level::Trace,
             wit_log::Level::Debug => Level::Debug,
@@ -30,12 +31,17 @@ impl wit_log::Host for CallState {
             wit_log::Level::Error => Level::Error,
         };
         Self::emit(self, level, &message);
+        Ok(())
     }
 }
 
+/// What a chain read gives the guest.
+type Read<T> = wasmtime::Result<Result<T, wit_chain::ChainError>>;
+
 impl wit_chain::Host for CallState {
-    async fn call(&mut self, to: Vec<u8>, data: Vec<u8>, at: Option<u64>) -> Result<Vec<u8>, wit_chain::ChainError> {
-        Ok(self.chain_call(&to, data, at).await?.into())
+    async fn call(&mut self, to: Vec<u8>, data: Vec<u8>, at: Option<u64>) -> Read<Vec<u8>> {
+        self.count_host_call()?;
+        Ok(self.chain_call(&to, data, at).await.map(Into::into).map_err(Into::into))
     }
 
     async fn logs(
@@ -44,13 +50,17 @@ impl wit_chain::Host for CallState {
         topics0: Vec<Vec<u8>>,
         start: u64,
         end: u64,
-    ) -> Result<Vec<wit::EventLog>, wit_chain::ChainError> {
-        let logs = self.chain_logs(&address, &topics0, start, end).await?;
-        Ok(logs.iter().map(from_log).collect())
+    ) -> Read<Vec<wit::EventLog>> {
+        self.count_host_call()?;
+        let logs = self.chain_logs(&address, &topics0, start, end).await;
+        Ok(logs.map(|logs| logs.iter().map(from_log).collect()).map_err(Into::into))
     }
 
-    async fn header(&mut self, at: Option<u64>) -> Result<wit_chain::BlockHeader, wit_chain::ChainError> {
-        let Header { block, timestamp } = self.chain_header(at).await?;
-        Ok(wit_chain::BlockHeader { block: from_block(&block), timestamp })
+    async fn header(&mut self, at: Option<u64>) -> Read<wit_chain::BlockHeader> {
+        self.count_host_call()?;
+        let header = self.chain_header(at).await;
+        let convert =
+            |Header { block, timestamp }: Header| wit_chain::BlockHeader { block: from_block(&block), timestamp };
+        Ok(header.map(convert).map_err(Into::into))
     }
 }

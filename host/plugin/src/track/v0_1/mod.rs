@@ -52,7 +52,7 @@ mod bindings {
             }
         ",
         world: "eigenshift:host/host",
-        imports: { default: async },
+        imports: { default: async | trappable },
         exports: { default: async },
     });
 }
