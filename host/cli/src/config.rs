@@ -331,6 +331,11 @@ mod tests {
             ("raft = \"127.0.0.1", "raft = \"localhost", "invalid socket address"),
             ("chain-id = 31337", "chain-id = \"x\"", "expected u64"),
             ("grants = [", "grants = [\"net\", ", "net"),
+            ("grants = [", "http-allow = [\"ftp://a.example\"]\ngrants = [", "write http:// or https:// first"),
+            ("grants = [", "http-addresses = [\"a.example\"]\ngrants = [", "write a host, = and a range"),
+            ("grants = [", "http-addresses = [\"a.example=10.0.0.5/8\"]\ngrants = [", "is no range of addresses"),
+            ("grants = [", "config = { depth = [1] }\ngrants = [", "text, a whole number, true or false"),
+            ("grants = [", "secrets = { api-key = 1 }\ngrants = [", "invalid type"),
             ("expiry = \"60s\"", "expiry = \"soon\"", "write a whole number and ms, s, m or h"),
         ];
         for (from, to, expected) in cases {

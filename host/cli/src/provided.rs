@@ -15,7 +15,7 @@ use crate::config::AvsConfig;
 
 /// A value of `[avs.config]`: text, a whole number, true or false.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected text, a whole number, true or false")]
 pub enum Setting {
     /// Text.
     Text(String),

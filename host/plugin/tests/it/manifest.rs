@@ -132,7 +132,7 @@ fn every_key_is_read() {
 #[test]
 fn mistakes_are_named_with_their_line_and_the_fix() {
     let cases = [
-        (manifest("", "fuel = 1"), 6, "limits.fuel is 1; write a number from 10000 to 1000000000000"),
+        (manifest("", "fuel = 1"), 6, "limits.fuel is 1; write a number from 1000 to 1000000000000"),
         (manifest("", "\nmemory-bytes = 10"), 7, "limits.memory-bytes"),
         (manifest("", "keys-per-task = 65"), 6, "1 to 64"),
         (manifest("", "keys-per-task = 0"), 6, "1 to 64"),

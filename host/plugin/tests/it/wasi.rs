@@ -131,8 +131,13 @@ async fn leaving_is_a_trap_and_too_much_at_once_is_one_too() {
     let plugin = load(&guest("(call $exit (i32.const 1)) unreachable")).await.unwrap();
     let error = plugin.on_task_request(&task(), chain()).await.unwrap_err();
     assert!(matches!(&error, CallError::Trap(text) if text.contains("exit")), "{error:?}");
-    let plugin = load(&guest("(call $random (i64.const 65537) (i32.const 9500)) unreachable")).await.unwrap();
-    assert!(plugin.on_task_request(&task(), chain()).await.is_err());
+    for body in [
+        "(call $random (i64.const 0x7fffffffffffffff) (i32.const 9500)) unreachable",
+        "(loop $l (call $random (i64.const 1000) (i32.const 9500)) (br $l)) unreachable",
+    ] {
+        let error = load(&guest(body)).await.unwrap().on_task_request(&task(), chain()).await.unwrap_err();
+        assert!(error.to_string().contains("random bytes"), "{error:?}");
+    }
     // Handles without end.
     let body = "(loop $l (drop (call $stdout)) (br $l)) unreachable";
     let plugin = load(&guest(body)).await.unwrap();

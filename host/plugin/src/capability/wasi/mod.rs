@@ -6,18 +6,19 @@
 //!
 //! It is linked only into components that import it: the others carry nothing of it.
 //!
-//! - `closed`: the clock, the random bytes, the output streams.
+//! - `closed`: the clock, the output streams. `random`: the random bytes.
 //! - here: the interfaces and their state.
 
 mod closed;
+mod random;
 
 use eigenshift_types::{Address, AvsId, B256, TaskIndex, keccak256};
-use wasmtime::component::Linker;
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
-use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random};
-use wasmtime_wasi::random::WasiRandom;
+use wasmtime_wasi::p2::bindings::random as wit_random;
+use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::bindings::http;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -25,7 +26,8 @@ use wasmtime_wasi_io::bindings::wasi::io;
 
 use super::http::Hooks;
 use crate::sandbox::imports::{CallState, Log};
-use closed::{Frozen, Output, Seeded};
+use closed::{Frozen, Output};
+use random::Random;
 
 /// The interfaces of WASI that every component may import, without their version.
 const CLOSED: [&str; 20] = [
@@ -104,14 +106,13 @@ impl Moment {
     }
 }
 
-/// Most random bytes of one import's call.
-const MAX_RANDOM_BYTES: u64 = 64 * 1024;
 /// Bytes of a set of HTTP fields in memory.
 const MAX_FIELD_BYTES: usize = 64 * 1024;
 
 /// WASI's side of one call.
 pub(crate) struct State {
     ctx: WasiCtx,
+    random: Random,
     http: WasiHttpCtx,
     hooks: Hooks,
 }
@@ -119,21 +120,16 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(moment: Moment, log: Log, hooks: Hooks) -> Self {
         let seed = moment.seed(log.export, log.avs.as_ref(), log.task);
-        let (secure, insecure) = (Seeded::new(seed, "secure"), Seeded::new(seed, "insecure"));
         let (stdout, stderr) = Output::pair(log);
         let ctx = WasiCtx::builder()
             .stdout(stdout)
             .stderr(stderr)
-            .insecure_random_seed(Seeded::new(seed, "seed").number())
-            .secure_random(secure)
-            .insecure_random(insecure)
-            .max_random_size(MAX_RANDOM_BYTES)
             .wall_clock(Frozen(moment.time))
             .monotonic_clock(Frozen(moment.time))
             .build();
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELD_BYTES);
-        Self { ctx, http, hooks }
+        Self { ctx, random: Random::new(seed), http, hooks }
     }
 }
 
@@ -141,6 +137,12 @@ impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let state = wasi(&mut self.wasi, &self.log);
         WasiCtxView { ctx: &mut state.ctx, table: &mut self.table }
+    }
+}
+
+impl CallState {
+    fn random(&mut self) -> &mut Random {
+        &mut wasi(&mut self.wasi, &self.log).random
     }
 }
 
@@ -165,9 +167,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
     io::streams::add_to_linker::<State, Io>(l, |state| &mut state.table)?;
     clocks::wall_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
     clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
-    random::random::add_to_linker::<State, WasiRandom>(l, |state| state.ctx().ctx.random())?;
-    random::insecure::add_to_linker::<State, WasiRandom>(l, |state| state.ctx().ctx.random())?;
-    random::insecure_seed::add_to_linker::<State, WasiRandom>(l, |state| state.ctx().ctx.random())?;
+    wit_random::random::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
+    wit_random::insecure::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
+    wit_random::insecure_seed::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
     cli::exit::add_to_linker::<State, WasiCli>(l, State::cli)?;
     cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?;
     cli::stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
