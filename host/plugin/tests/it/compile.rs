@@ -109,8 +109,7 @@ async fn a_component_that_takes_too_much_memory_is_stopped_and_the_host_goes_on(
 
 #[tokio::test]
 async fn a_component_that_does_not_compile_says_why_as_in_this_process() {
-    let mut guest = Guest::default();
-    guest.extra = "(table 1000000 funcref)".to_owned();
+    let guest = Guest { extra: "(table 1000000 funcref)".to_owned(), ..Guest::default() };
     for compiler in [Compiler::InThisProcess, child()] {
         let error = refusal(&with(compiler, ROOMY, &Env::real()), guest.bundle()).await;
         assert_eq!(error.code(), "compile-failed", "{error}");
