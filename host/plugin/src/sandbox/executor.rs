@@ -2,7 +2,8 @@
 //!
 //! Guests never run on the caller's runtime: one that computes for long would hold its I/O up. A call begins on one of
 //! the fast threads, where a usual one ends within its first quantum. One that does not goes on with the slow threads,
-//! which have the lowest priority of the machine. In both, tenants take turns.
+//! which have the lowest priority of the machine. In both, tenants take turns. A tenant that does in its first quantum
+//! what nothing interrupts (bulk operations, large lists) has its next calls begin on the slow threads.
 
 use std::cell::Cell;
 use std::cmp::Reverse;
@@ -24,6 +25,12 @@ use super::gate::TenantId;
 
 /// How often the epoch is raised; a quantum is one to two of these.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
+
+/// Processor time of one turn that only what nothing interrupts can take: a quantum is two ticks at most.
+const HOGGING: Duration = Duration::from_millis(5);
+
+/// Calls of a tenant that begin on the slow threads after one that hogged a fast one.
+const PENALTY: u32 = 64;
 
 /// Ticks that the ticker goes on for when no call runs: calls that come one after the other need not wake it.
 const LINGER: u32 = 100;
@@ -97,6 +104,8 @@ struct Shared {
     asleep: AtomicBool,
     wake: Notify,
     threads: Arc<dyn env::Threads>,
+    /// Tenants that hogged a fast thread, with how many of their calls are to begin on slow ones.
+    penalties: Mutex<BTreeMap<TenantId, u32>>,
     /// Ends of the calls that outlasted their first quantum, soonest first.
     ends: Mutex<BinaryHeap<Reverse<End>>>,
 }
@@ -158,6 +167,8 @@ struct Job {
     /// In a lane or about to be polled: one wake-up is enough.
     queued: AtomicBool,
     late: AtomicBool,
+    /// Whether it has had its first turn.
+    begun: AtomicBool,
     speed: Mutex<Speed>,
 }
 
@@ -199,10 +210,9 @@ impl Job {
             return;
         }
         let waker = Waker::from(Arc::clone(self));
-        let first = {
-            let mut speed = self.speed.lock();
-            std::mem::replace(&mut *speed, Speed::Slow) == Speed::Fast
-        };
+        let first = !self.begun.swap(true, Ordering::AcqRel);
+        let speed = std::mem::replace(&mut *self.speed.lock(), Speed::Slow);
+        let accounted = ACCOUNTED.get();
         // A host function that panics ends its call, not the thread; the caller is told by the dropped answer.
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
         match polled {
@@ -216,6 +226,9 @@ impl Job {
                 *place = None;
                 self.shared.active.fetch_sub(1, Ordering::Relaxed);
             }
+        }
+        if speed == Speed::Fast && ACCOUNTED.get().saturating_sub(accounted) >= HOGGING {
+            self.shared.penalties.lock().insert(self.tenant, PENALTY);
         }
     }
 }
@@ -256,6 +269,17 @@ impl Shared {
             Speed::Fast => &self.fast,
             Speed::Slow => &self.slow,
         }
+    }
+
+    /// Where a tenant's next call begins.
+    fn first_speed(&self, tenant: TenantId) -> Speed {
+        let mut penalties = self.penalties.lock();
+        let Some(left) = penalties.get_mut(&tenant) else { return Speed::Fast };
+        *left -= 1;
+        if *left == 0 {
+            penalties.remove(&tenant);
+        }
+        Speed::Slow
     }
 
     /// Adds what this thread has used since it last did so. The hand-over of an answer counts for the next call.
@@ -313,6 +337,7 @@ impl Executor {
             asleep: AtomicBool::new(false),
             wake: Notify::new(),
             threads: Arc::clone(&env.threads),
+            penalties: Mutex::default(),
             ends: Mutex::default(),
         });
         let executor = Self(Arc::clone(&shared));
@@ -353,6 +378,7 @@ impl Executor {
         if self.0.asleep.swap(false, Ordering::AcqRel) {
             self.0.wake.notify_one();
         }
+        let speed = self.0.first_speed(tenant);
         let job = Arc::new(Job {
             shared: Arc::clone(&self.0),
             tenant,
@@ -362,9 +388,10 @@ impl Executor {
             answer,
             queued: AtomicBool::new(true),
             late: AtomicBool::new(false),
-            speed: Mutex::new(Speed::Fast),
+            begun: AtomicBool::new(false),
+            speed: Mutex::new(speed),
         });
-        self.0.fast.push(Arc::clone(&job));
+        self.0.threads(speed).push(Arc::clone(&job));
         let mut abandon = Abandon(Some(job));
         let outcome = result.await.map_err(|_| WorkerLost);
         abandon.0 = None;
