@@ -175,10 +175,7 @@ struct Job {
 impl Wake for Job {
     fn wake(self: Arc<Self>) {
         if self.shared.stopping.load(Ordering::Acquire) {
-            // Nobody will run it. If it runs at this moment, its thread sees that when it yields.
-            if let Some(mut place) = self.future.try_lock() {
-                *place = None;
-            }
+            self.forsake();
         } else if !self.queued.swap(true, Ordering::AcqRel) {
             let shared = Arc::clone(&self.shared);
             let speed = *self.speed.lock();
@@ -188,6 +185,16 @@ impl Wake for Job {
 }
 
 impl Job {
+    /// Drops what nobody will run. If it runs at this moment, its thread sees that when it yields; to wait for that would be
+    /// for ever if it were what makes it yield.
+    fn forsake(&self) {
+        if let Some(mut place) = self.future.try_lock()
+            && place.take().is_some()
+        {
+            self.shared.active.fetch_sub(1, Ordering::Release);
+        }
+    }
+
     /// Runs until the guest yields, waits or ends.
     fn run(self: &Arc<Self>) {
         self.queued.store(false, Ordering::Release);
@@ -312,7 +319,7 @@ impl Drop for Executor {
             let left = std::mem::take(&mut *threads.lane.lock());
             threads.work.notify_all();
             for job in left.ready.into_values().flatten() {
-                job.future.lock().take();
+                job.forsake();
             }
         }
         self.0.wake.notify_one();
@@ -403,7 +410,7 @@ impl Drop for Abandon {
     }
 }
 
-/// Raises the engine's epoch every [`TICK`] while calls run, until the executor is gone.
+/// Raises the engine's epoch every [`TICK`] while calls run, until the executor is gone and the last call with it.
 fn start_ticker(env: &Env, engine: &Engine, shared: Arc<Shared>) -> io::Result<()> {
     // A thread of its own: were it a guest thread, a guest that computes would stop the clock that interrupts it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -411,7 +418,8 @@ fn start_ticker(env: &Env, engine: &Engine, shared: Arc<Shared>) -> io::Result<(
     let body = move || {
         runtime.block_on(async move {
             let mut idle = 0;
-            while !shared.stopping.load(Ordering::Acquire) {
+            // As long as a guest computes, or it would never see that it is to stop.
+            while !shared.stopping.load(Ordering::Acquire) || shared.active.load(Ordering::Acquire) > 0 {
                 if idle >= LINGER {
                     shared.asleep.store(true, Ordering::Release);
                     // A call that came before the line above wakes nobody.

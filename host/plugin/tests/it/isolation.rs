@@ -121,6 +121,7 @@ async fn a_plugin_cannot_hold_all_memory() {
         async move { bad.on_task_request(&task(), chain()).await }
     });
     while bad.counters().calls < 2 {
+        assert!(!spin.is_finished(), "{:?}", spin.await);
         tokio::task::yield_now().await;
     }
     // It touches next to nothing of the 64 MiB that its manifest asks for by default; they are its own all the same.
