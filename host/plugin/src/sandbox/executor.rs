@@ -374,8 +374,8 @@ impl Executor {
                 let _ = answer.send(Outcome::Done(done));
             }
         });
-        self.0.active.fetch_add(1, Ordering::Relaxed);
-        if self.0.asleep.swap(false, Ordering::AcqRel) {
+        self.0.active.fetch_add(1, Ordering::SeqCst);
+        if self.0.asleep.swap(false, Ordering::SeqCst) {
             self.0.wake.notify_one();
         }
         let speed = self.0.first_speed(tenant);
@@ -421,9 +421,9 @@ fn start_ticker(env: &Env, engine: &Engine, shared: Arc<Shared>) -> io::Result<(
             // As long as a guest computes, or it would never see that it is to stop.
             while !shared.stopping.load(Ordering::Acquire) || shared.active.load(Ordering::Acquire) > 0 {
                 if idle >= LINGER {
-                    shared.asleep.store(true, Ordering::Release);
+                    shared.asleep.store(true, Ordering::SeqCst);
                     // A call that came before the line above wakes nobody.
-                    if shared.active.load(Ordering::Acquire) == 0 {
+                    if shared.active.load(Ordering::SeqCst) == 0 {
                         shared.wake.notified().await;
                     }
                     shared.asleep.store(false, Ordering::Release);

@@ -58,7 +58,7 @@ impl Stage {
             cache_dir: Some(directory.join("compiled")),
             call_slots: 8,
             slots_per_plugin: 4,
-            call_deadline: Duration::from_secs(1),
+            call_deadline: Duration::from_secs(3),
             compiler: child(),
             compile_limits: CompileLimits { cpu: Duration::from_secs(2), ..CompileLimits::default() },
             ..options()
@@ -176,28 +176,11 @@ fn resident() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_attack_ends_with_its_code_and_nobody_else_feels_it() {
+async fn every_attack_ends_with_its_code_and_its_memory_comes_back() {
     let directory = tempfile::tempdir().unwrap();
     let stage = Arc::new(Stage::new(directory.path()).await);
-    let busy = Busy::start();
     let attacks: Vec<Arc<Attack>> = attacks().into_iter().map(Arc::new).collect();
     let mut wrong = Vec::new();
-    for attack in &attacks {
-        let (mut ratios, mut failed) = (Vec::new(), Vec::new());
-        for _ in 0..LOOKS {
-            ratios.extend(stage.ratio(attack, &mut failed).await);
-            if ratios.iter().any(|ratio| *ratio <= SLOWER) || ratios.len() >= TRIES || !failed.is_empty() {
-                break;
-            }
-        }
-        wrong.extend(failed);
-        let best = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-        println!("{:22} {:55} {:40} others' p99 x {best:.2}", attack.name, attack.tries, attack.ends);
-        if ratios.len() >= TRIES && best > SLOWER {
-            wrong.push(format!("during {} the others' p99 was {best:.2} times as long", attack.name));
-        }
-    }
-    drop(busy);
     let stop = AtomicBool::new(true);
     let mut before = u64::MAX;
     for _ in 0..2 {
@@ -212,5 +195,31 @@ async fn every_attack_ends_with_its_code_and_nobody_else_feels_it() {
         wrong.push(format!("{before} MiB before the last rounds, {after} MiB after"));
     }
     stage.other.on_task_request(&task(), chain()).await.unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes, and it measures time: on a machine that does nothing else, \
+            cargo test -p eigenshift-plugin --test attacks -- --ignored --nocapture"]
+async fn nobody_else_feels_an_attack() {
+    let directory = tempfile::tempdir().unwrap();
+    let stage = Arc::new(Stage::new(directory.path()).await);
+    let _busy = Busy::start();
+    let mut wrong = Vec::new();
+    for attack in attacks().into_iter().map(Arc::new) {
+        let (mut ratios, mut failed) = (Vec::new(), Vec::new());
+        for _ in 0..LOOKS {
+            ratios.extend(stage.ratio(&attack, &mut failed).await);
+            if ratios.iter().any(|ratio| *ratio <= SLOWER) || ratios.len() >= TRIES || !failed.is_empty() {
+                break;
+            }
+        }
+        wrong.extend(failed);
+        let best = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        println!("{:22} {:55} {:40} others' p99 x {best:.2}", attack.name, attack.tries, attack.ends);
+        if ratios.len() >= TRIES && best > SLOWER {
+            wrong.push(format!("during {} the others' p99 was {best:.2} times as long", attack.name));
+        }
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
