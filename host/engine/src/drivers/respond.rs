@@ -173,7 +173,7 @@ fn call_failed(error: CallError) -> NoAnswer {
 }
 
 /// Tells the cluster when the logic itself is at fault: of that enough, and the former version comes back.
-async fn report(context: &Context, task: &Task, error: &SignError) {
+fn report(context: &Arc<Context>, task: &Task, error: &SignError) {
     let at_fault = match error {
         SignError::Call(error) => {
             matches!(error, CallError::Trap(_) | CallError::OutOfFuel | CallError::Memory | CallError::BadOutput(_))
@@ -188,10 +188,14 @@ async fn report(context: &Context, task: &Task, error: &SignError) {
     }
     context.counters.count("no-answer", "reported");
     let reason: String = error.to_string().chars().take(MAX_REASON).collect();
-    let command = Command::NoAnswer { task: task.spec.index, reason };
-    if let Err(error) = context.ledger.propose(&command).await {
-        tracing::warn!(avs = %context.service.avs, task = task.spec.index, "the failure was not logged: {error}");
-    }
+    let (context, index) = (Arc::clone(context), task.spec.index);
+    // By itself: the answer's worker ends with its task, which may end without this answer.
+    context.env.clone().spawn(async move {
+        let command = Command::NoAnswer { task: index, reason };
+        if let Err(error) = context.ledger.propose(&command).await {
+            tracing::warn!(avs = %context.service.avs, task = index, "the failure was not logged: {error}");
+        }
+    });
 }
 
 /// Of what the ledger takes, in characters of up to four bytes.
@@ -212,7 +216,7 @@ async fn ask(context: &Arc<Context>, task: &Task, logic: &Arc<dyn Callbacks>) ->
     match signed {
         Ok(signed) => Ok(signed),
         Err(error) => {
-            report(context, task, &error).await;
+            report(context, task, &error);
             Err(match error {
                 SignError::Call(error) => call_failed(error),
                 error => NoAnswer::Final(error.to_string()),
