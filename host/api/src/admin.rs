@@ -1,13 +1,14 @@
-//! The admin listener: creating tasks, moving the duty. Loopback only, with a token.
+//! The admin listener: creating tasks, moving the duty, bundles. Loopback only, with a token.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use axum::{Json, Router};
 use eigenshift_engine::{RequestError, Triggered};
 use eigenshift_env::Env;
@@ -18,7 +19,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::error::{not_found, wrong_method};
-use crate::{ApiError, Avss, body};
+use crate::hosting::{self, Hosting};
+use crate::{ApiError, Avss, Logs, body};
 
 /// Largest request: twice (hexadecimal) the largest task request that settings allow, and a little.
 const MAX_TASK: usize = 520 * 1024;
@@ -30,13 +32,13 @@ const MAX_ROLLBACK: usize = 4096;
 
 /// The admin token. Not printable.
 #[derive(Clone)]
-pub struct Token(std::sync::Arc<Zeroizing<String>>);
+pub struct Token(Arc<Zeroizing<String>>);
 
 impl Token {
     /// A token of at least 32 characters.
     #[must_use]
     pub fn new(text: String) -> Option<Self> {
-        (text.len() >= 32).then(|| Self(std::sync::Arc::new(Zeroizing::new(text))))
+        (text.len() >= 32).then(|| Self(Arc::new(Zeroizing::new(text))))
     }
 
     fn matches(&self, given: &str) -> bool {
@@ -51,9 +53,11 @@ pub fn may_listen(address: SocketAddr) -> bool {
 }
 
 #[derive(Clone)]
-struct Admin {
+pub(crate) struct Admin {
     env: Env,
-    avss: Avss,
+    pub(crate) avss: Avss,
+    pub(crate) logs: Logs,
+    pub(crate) hosting: Arc<dyn Hosting>,
     token: Token,
 }
 
@@ -106,10 +110,9 @@ impl From<RequestError> for ApiError {
 }
 
 /// The routes.
-pub fn router(env: Env, avss: Avss, token: Token) -> Router {
-    let admin = Admin { env, avss, token };
-    Router::new()
-        .route("/v1/avs", get(list))
+pub fn router(env: Env, avss: Avss, logs: Logs, hosting: Arc<dyn Hosting>, token: Token) -> Router {
+    let admin = Admin { env, avss, logs, hosting, token };
+    hosting::routes()
         .route("/v1/avs/{avs}/tasks", post(create))
         .route("/v1/avs/{avs}/rotate", post(rotate))
         .route("/v1/avs/{avs}/bundles", post(deploy))
@@ -129,11 +132,7 @@ async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> 
     }
 }
 
-async fn list(State(admin): State<Admin>) -> Json<Vec<String>> {
-    Json(admin.avss.all().iter().map(|avs| avs.service().avs.to_string()).collect())
-}
-
-type AvsPath = Result<Path<String>, PathRejection>;
+pub(crate) type AvsPath = Result<Path<String>, PathRejection>;
 
 fn avs_of(admin: &Admin, path: AvsPath) -> Result<eigenshift_engine::AvsHandle, ApiError> {
     let Path(avs) = path.map_err(|error| ApiError::new(400, "malformed", error.body_text()))?;

@@ -13,7 +13,7 @@ use eigenshift_types::{Address, AvsId, Quorums};
 use serde::Deserialize;
 
 use crate::CliError;
-use crate::provided::{Allowed, Exception, Setting};
+use crate::provided::{self, Allowed, Exception, Setting};
 
 /// A duration as people write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +118,14 @@ pub struct AvsConfig {
     /// Private addresses that hosts may lead to all the same.
     #[serde(default)]
     pub http_addresses: Vec<Exception>,
+    /// The plugin's requests at the same time.
+    pub http_concurrency: Option<u32>,
+    /// Longest time of one.
+    pub http_timeout: Option<Span>,
+    /// Most bytes of a request's body.
+    pub http_request_bytes: Option<u64>,
+    /// Most bytes of a response's body.
+    pub http_response_bytes: Option<u64>,
     /// File with the operator account's secret key, 64 hexadecimal digits; relative to the file.
     pub operator_key: PathBuf,
     /// Key file with the BLS secret key, opened with `bls-password`; without that 64 hexadecimal digits. Relative to the
@@ -125,6 +133,9 @@ pub struct AvsConfig {
     pub bls_key: PathBuf,
     /// File with the key file's password on its only line; relative to the file.
     pub bls_password: Option<PathBuf>,
+    /// Whether other AVSs of this node may have the same BLS key, and say so too.
+    #[serde(default)]
+    pub share_bls_key: bool,
     /// Curve of the cluster's BLS keys: `bn254`, which EigenLayer's contracts check, or `bls12-381`.
     #[serde(default)]
     pub curve: Curve,
@@ -298,6 +309,9 @@ fn parse(text: &str) -> Result<Config, String> {
         if let Some(timer) = avs.timers.iter().find(|timer| timer.every.0.is_zero()) {
             return at(&format!("timer {:?}: every cannot be zero", timer.name));
         }
+        if let Err(why) = provided::check(avs) {
+            return at(&why);
+        }
         if let Err(why) = avs.cluster.clone().unwrap_or_default().settings(avs.registry, avs.curve) {
             return at(&format!("[avs.cluster]: {why}"));
         }
@@ -348,6 +362,11 @@ mod tests {
             ("rpc = \"http://127.0.0.1:8545\"", "rpc = \"embedded\"", "lives in one process"),
             ("thresholds = [67]", "thresholds = [40]", "threshold of 50 or less"),
             ("thresholds = [67]", "thresholds = [67, 67]", "one threshold"),
+            ("grants = [", "http-concurrency = 0\ngrants = [", "http-concurrency: give 1 to 16"),
+            ("grants = [", "http-concurrency = 17\ngrants = [", "http-concurrency: give 1 to 16"),
+            ("grants = [", "http-timeout = \"61s\"\ngrants = [", "http-timeout: give 100ms to 60s"),
+            ("grants = [", "http-request-bytes = 16777217\ngrants = [", "http-request-bytes: give 16777216 at most"),
+            ("grants = [", "http-response-bytes = 0\ngrants = [", "http-response-bytes: give 1 to 16777216"),
         ] {
             assert!(GOOD.contains(from), "{from}");
             let error = parse(&GOOD.replacen(from, to, 1)).unwrap_err();

@@ -1,13 +1,14 @@
 //! The `eigenshift` binary: run a node, ask it, see a demo.
 
 mod ask;
+mod avs;
 mod config;
 mod demo;
+mod logs;
 mod plugin;
 mod provided;
 mod run;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,6 +30,11 @@ enum Command {
     Develop(demo::DevelopArgs),
     /// Run a node.
     Run(run::RunArgs),
+    /// The AVSs of a running node: add, pause, resume, remove, and each one's log.
+    Avs {
+        #[command(subcommand)]
+        command: avs::AvsCommand,
+    },
     /// Show an AVS on a running node.
     Status(ask::StatusArgs),
     /// Plugins: what they need, and which one a cluster runs.
@@ -96,17 +102,6 @@ pub enum CliError {
     Fatal(String),
 }
 
-/// Sends log lines to standard error; `RUST_LOG` wins over `filter`.
-fn log(filter: &str) {
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| filter.to_owned());
-    // A second call changes nothing.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
-}
-
 /// How a node starts this executable to compile a plugin; nobody else's business, so it is in no help.
 const COMPILE_CHILD: &str = "compile-child";
 
@@ -130,7 +125,7 @@ async fn command() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match Cli::parse().command {
         Command::Demo(args) => {
-            log("error");
+            logs::install("error", eigenshift_node::Logs::default());
             match demo::run(args).await {
                 Ok(summary) if summary.is_good() => Ok(()),
                 Ok(_) => return ExitCode::FAILURE,
@@ -138,10 +133,11 @@ async fn command() -> ExitCode {
             }
         }
         Command::Develop(args) => {
-            log("error");
+            logs::install("error", eigenshift_node::Logs::default());
             demo::develop(args).await
         }
         Command::Run(args) => run::run(args).await,
+        Command::Avs { command } => avs::run(command).await,
         Command::Plugin { command } => plugin::run(command).await,
         Command::Status(args) => ask::status(args).await,
         Command::Task { command: TaskCommand::Send(args) } => ask::send(args).await,

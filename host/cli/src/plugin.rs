@@ -15,6 +15,7 @@ use eigenshift_types::{B256, Bytes};
 
 use crate::CliError;
 use crate::ask::{Administration, PATIENCE, Target, unanswered};
+use crate::avs::Admin;
 use crate::run::{MAX_COMPONENT, MAX_MANIFEST, file, read_bounded, read_secret};
 
 /// What to do with a plugin.
@@ -28,6 +29,8 @@ pub enum PluginCommand {
     Deploy(DeployArgs),
     /// Have a former bundle come back.
     Rollback(RollbackArgs),
+    /// Run the plugin no more on this node: the same as `eigenshift avs pause`.
+    Pause(ListArgs),
 }
 
 /// Shows a component.
@@ -43,7 +46,7 @@ pub struct InspectArgs {
     grants: Option<Vec<Import>>,
 }
 
-/// Shows bundles.
+/// Names an AVS.
 #[derive(Args, Debug)]
 pub struct ListArgs {
     #[command(flatten)]
@@ -95,7 +98,14 @@ pub async fn run(command: PluginCommand) -> Result<(), CliError> {
         PluginCommand::List(args) => list(args).await,
         PluginCommand::Deploy(args) => deploy(args).await,
         PluginCommand::Rollback(args) => rollback(args).await,
+        PluginCommand::Pause(args) => pause(&args.target).await,
     }
+}
+
+async fn pause(target: &Target) -> Result<(), CliError> {
+    let (_, avs) = target.read()?;
+    let avs = avs.parse().map_err(|error: eigenshift_types::ids::InvalidId| CliError::Usage(error.to_string()))?;
+    Admin::of(&target.config)?.pause(&avs).await
 }
 
 fn manifest(path: &Path) -> Result<String, CliError> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use eigenshift_plugin::capability::egress::{Network, Pattern, Policy, Rule};
 use eigenshift_plugin::capability::secrets::MAX_SECRET_BYTES;
@@ -11,7 +12,10 @@ use serde::{Deserialize, Deserializer, de};
 use zeroize::Zeroizing;
 
 use crate::CliError;
-use crate::config::AvsConfig;
+use crate::config::{AvsConfig, Span};
+
+/// The shortest time that a request may be given.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// A value of `[avs.config]`: text, a whole number, true or false.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -90,6 +94,27 @@ pub(crate) fn grants(avs: &AvsConfig) -> Grants {
     Grants { config, ..avs.grants.iter().copied().collect() }
 }
 
+/// Holds the limits of a plugin's requests against what there may be at most: what this host does without them.
+///
+/// # Errors
+/// For people: which key, and what it may be.
+pub(crate) fn check(avs: &AvsConfig) -> Result<(), String> {
+    let most = HttpPolicy::default();
+    if avs.http_concurrency.is_some_and(|given| given == 0 || given > most.concurrency) {
+        return Err(format!("http-concurrency: give 1 to {}", most.concurrency));
+    }
+    if avs.http_timeout.is_some_and(|Span(given)| given < SHORTEST || given > most.timeout) {
+        return Err(format!("http-timeout: give {}ms to {}s", SHORTEST.as_millis(), most.timeout.as_secs()));
+    }
+    if avs.http_request_bytes.is_some_and(|given| given > most.request_bytes) {
+        return Err(format!("http-request-bytes: give {} at most", most.request_bytes));
+    }
+    if avs.http_response_bytes.is_some_and(|given| given == 0 || given > most.response_bytes) {
+        return Err(format!("http-response-bytes: give 1 to {}", most.response_bytes));
+    }
+    Ok(())
+}
+
 /// What the node gives the plugin. Reads the system's certificate authorities when requests are granted; blocks for that.
 pub(crate) fn options(avs: &AvsConfig, secrets: Secrets) -> TenantOptions {
     let roots = if avs.grants.contains(&Import::Http) {
@@ -97,13 +122,17 @@ pub(crate) fn options(avs: &AvsConfig, secrets: Secrets) -> TenantOptions {
     } else {
         None
     };
+    let most = HttpPolicy::default();
     let http = HttpPolicy {
         allow: avs.http_allow.as_ref().map(|rules| rules.iter().map(|Allowed(rule)| rule.clone()).collect()),
         addresses: Policy {
             allow: avs.http_addresses.iter().map(|Exception(host, range)| (host.clone(), *range)).collect(),
         },
+        concurrency: avs.http_concurrency.unwrap_or(most.concurrency),
+        timeout: avs.http_timeout.map_or(most.timeout, |Span(given)| given),
+        request_bytes: avs.http_request_bytes.unwrap_or(most.request_bytes),
+        response_bytes: avs.http_response_bytes.unwrap_or(most.response_bytes),
         roots,
-        ..HttpPolicy::default()
     };
     TenantOptions { secrets, http, ..TenantOptions::default() }
 }

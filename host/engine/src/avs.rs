@@ -11,12 +11,13 @@ use eigenshift_consensus::{AskError, AskRefusal, Group};
 use eigenshift_env::{Env, Pool};
 use eigenshift_ledger::command::{Intent, ProposeBundle};
 use eigenshift_ledger::{Command, State};
-use eigenshift_plugin::Bundle;
+use eigenshift_plugin::{Bundle, Usage};
 use eigenshift_types::{B256, NodeId, NodeKey, ResponseEnvelope, Service, SignedJoin, TaskIndex};
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use crate::callbacks::Callbacks;
 use crate::context::{Context, Identity, Patience};
@@ -116,14 +117,16 @@ const NO_LEADER: Duration = Duration::from_secs(30);
 /// A running AVS. Cheap to clone; the AVS ends with [`AvsHandle::stop`].
 #[derive(Clone)]
 pub struct AvsHandle {
-    context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     replica: Replica,
     inbox: Inbox,
     triggers: Triggers,
     joins: Arc<Joins>,
+    /// In which the AVS was started: whatever is done for it is logged there.
+    span: Span,
 }
 
-/// Starts the drivers of one AVS.
+/// Starts the drivers of one AVS, in the caller's tracing span.
 ///
 /// # Errors
 /// [`StartError`]: the node must not take part.
@@ -169,8 +172,14 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
     let inbox = Inbox::new(Arc::clone(&context), aggregation.clone());
     let triggers = Triggers::new(Arc::clone(&context));
     let joins = Arc::new(Joins::new(Arc::clone(&context)));
-    let handle =
-        AvsHandle { context: Arc::clone(&context), replica, inbox: inbox.clone(), triggers: triggers.clone(), joins };
+    let handle = AvsHandle {
+        context: Arc::clone(&context),
+        replica,
+        inbox: inbox.clone(),
+        triggers: triggers.clone(),
+        joins,
+        span: Span::current(),
+    };
     group.on_ask(handle.answering());
     env.spawn(respond::run(Arc::clone(&context), inbox.clone()));
     env.spawn(aggregate::run(Arc::clone(&context), aggregation, events, inbox));
@@ -241,12 +250,19 @@ impl AvsHandle {
         &self.context.counters
     }
 
+    /// What the AVS's plugins have used and hold, all versions together; none for native logic.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        let logics = &self.context.logics;
+        logics.digests().into_iter().find_map(|digest| logics.get(digest)?.usage())
+    }
+
     /// Takes another operator's response.
     ///
     /// # Errors
     /// [`Rejection`].
     pub async fn receive(&self, envelope: ResponseEnvelope) -> Result<Ack, Rejection> {
-        self.inbox.receive(envelope).await
+        self.inbox.receive(envelope).instrument(self.span.clone()).await
     }
 
     /// Has a task made of a request, here or at the leader. The same `key` again makes no second task.
@@ -254,7 +270,7 @@ impl AvsHandle {
     /// # Errors
     /// [`RequestError`].
     pub async fn request_task(&self, key: String, payload: eigenshift_types::Bytes) -> Result<Triggered, RequestError> {
-        self.at_leader(ASK_TRIGGER, &Request { key, payload }).await
+        self.at_leader(ASK_TRIGGER, &Request { key, payload }).instrument(self.span.clone()).await
     }
 
     /// Has the duty move on.
@@ -392,9 +408,13 @@ impl AvsHandle {
     /// # Errors
     /// [`JoinError`], counted.
     pub async fn join(&self, signed: SignedJoin) -> Result<Joined, JoinError> {
-        let joined = self.join_checked(signed).await;
+        let joined = self.join_checked(signed).instrument(self.span.clone()).await;
         if let Err(error) = &joined {
-            self.context.counters.count("join-refused", error.code());
+            if let JoinError::Leader(code, _) = error {
+                self.context.counters.count_foreign("join-refused", code);
+            } else {
+                self.context.counters.count("join-refused", error.code());
+            }
         }
         joined
     }
@@ -419,7 +439,8 @@ impl AvsHandle {
         let handle = self.clone();
         Arc::new(move |_: NodeId, kind: String, body: Bytes| {
             let handle = handle.clone();
-            async move { handle.answer(&kind, &body).await }.boxed()
+            let span = handle.span.clone();
+            async move { handle.answer(&kind, &body).await }.instrument(span).boxed()
         })
     }
 

@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use async_trait::async_trait;
 use eigenshift_plugin::{
     AggregateKey, CallError, Candidate, Decision, EventFilter, PeerResponse, Plan, ProcessError, Signable,
-    SubmissionCertificate, Task, Trigger,
+    SubmissionCertificate, Task, Trigger, Usage,
 };
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId};
 use futures::FutureExt;
@@ -69,6 +69,11 @@ pub trait Callbacks: Send + Sync + 'static {
 
     /// The AVS's own order of duty, if it has one.
     fn rotation(&self) -> Option<&dyn Rotation> {
+        None
+    }
+
+    /// What it has used and holds, all versions of it that run here; none when that is not measured.
+    fn usage(&self) -> Option<Usage> {
         None
     }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use eigenshift_chain::{Chain, Error, LogFilter};
 use eigenshift_plugin::{
     AggregateKey, CallError, Candidate, ChainReadError, ChainReader, Decision, EventFilter, EventLog, Header,
-    PeerResponse, Plan, Plugin, ProcessError, Signable, SubmissionCertificate, Task, Trigger,
+    PeerResponse, Plan, Plugin, ProcessError, Signable, SubmissionCertificate, Task, Trigger, Usage,
 };
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, Service};
 
@@ -69,6 +69,10 @@ impl Callbacks for WasmCallbacks {
 
     fn rotation(&self) -> Option<&dyn Rotation> {
         self.plugin.has_rotation().then_some(self)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(self.plugin.usage())
     }
 
     fn directory(&self) -> Option<&dyn OperatorDirectory> {

@@ -115,7 +115,7 @@ impl Cluster {
         change(&mut settings);
         let mut cluster = Self { nodes: Vec::new(), handles: Vec::new(), _folder: folder };
         for (number, keys) in operators.into_iter().enumerate() {
-            let mut node = Node::start(env.clone(), loopback(&cluster._folder.path().join(number.to_string()))).await?;
+            let node = Node::start(env.clone(), loopback(&cluster._folder.path().join(number.to_string()))).await?;
             let entrance = match cluster.nodes.first() {
                 None => Entrance::Found { settings: Box::new(settings.clone()), start_block: 0 },
                 Some(first) => Entrance::Join { urls: vec![first.http_url().to_owned()], registry },
@@ -124,6 +124,7 @@ impl Cluster {
                 service: Service { service_manager: registry, ..service()? },
                 entrance,
                 bls: keys.bls,
+                share_bls_key: false,
                 wallet: keys.wallet,
                 chain: Arc::clone(&chain),
                 logic: Logic::Native(Arc::new(Native)),

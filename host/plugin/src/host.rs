@@ -26,12 +26,13 @@ use crate::golden;
 use crate::inspect::inspect;
 use crate::manifest::{Import, Manifest};
 use crate::plugin::{Origin, Plugin};
-use crate::sandbox::call::{Code, Shared, Totals, text};
+use crate::sandbox::call::{Code, Shared, text};
 use crate::sandbox::executor::Executor;
 use crate::sandbox::gate::{Gate, Shares, TenantId};
 use crate::sandbox::imports::CallState;
 use crate::sandbox::settings;
 use crate::track::v0_1::Exports;
+use crate::usage::Account;
 
 /// How many loads may wait for a compile thread.
 const COMPILE_QUEUE: usize = 32;
@@ -182,6 +183,7 @@ pub struct Tenant {
     id: TenantId,
     options: Arc<TenantOptions>,
     http: Arc<Client>,
+    account: Arc<Account>,
 }
 
 /// Loads bundles into sandboxes of one engine. Cheap to clone; its threads end when the last clone and the last plugin
@@ -293,7 +295,7 @@ impl Host {
     pub fn tenant_with(&self, options: TenantOptions) -> Tenant {
         let id = TenantId(self.0.tenants.fetch_add(1, Ordering::Relaxed));
         let http = Arc::new(Client::new(&self.0.shared.env, options.http.clone()));
-        Tenant { id, options: Arc::new(options), http }
+        Tenant { id, options: Arc::new(options), http, account: Arc::default() }
     }
 
     /// As [`Host::load`], for a tenant that may have other plugins: the versions of one AVS's.
@@ -329,6 +331,7 @@ impl Host {
         let linker = if wasi { &self.0.wasi_linker } else { &self.0.linker };
         let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::WrongTypes(text(&error)))?;
         let exports = Exports::find(&pre)?;
+        let account = tenant.account.open();
         let code = Code {
             shared: Arc::clone(&self.0.shared),
             name: manifest.name.as_str().into(),
@@ -342,7 +345,8 @@ impl Host {
             secrets,
             pre,
             tenant: tenant.id,
-            totals: Arc::new(Totals::default()),
+            totals: Arc::clone(&account.totals),
+            account,
         };
         let descriptor = exports.describe(&code).await?;
         golden::check(&manifest, &exports, &code).await?;

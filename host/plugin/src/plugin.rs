@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, Service};
@@ -13,6 +12,7 @@ use crate::error::{CallError, ProcessError};
 use crate::manifest::Manifest;
 use crate::sandbox::call::Code;
 use crate::track::v0_1::Exports;
+use crate::usage::Usage;
 use crate::values::{
     AggregateKey, Candidate, Decision, Descriptor, EventFilter, PeerResponse, Plan, Signable, SubmissionCertificate,
     Task, Trigger,
@@ -124,21 +124,16 @@ impl Plugin {
     /// What it has used since it was loaded; the calls at load, of `describe` and of golden tasks, count.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
-        let totals = &self.0.code.totals;
-        Counters {
-            calls: read(&totals.calls),
-            failed: read(&totals.failed),
-            fuel: read(&totals.fuel),
-            chain_reads: read(&totals.chain_reads),
-            keyvalue_operations: read(&totals.keyvalue_operations),
-            secrets_revealed: read(&totals.secrets_revealed),
-            http_requests: read(&totals.http_requests),
-            http_refused: read(&totals.http_refused),
-            log_lines: read(&totals.log_lines),
-            log_lines_dropped: read(&totals.log_lines_dropped),
-            cpu: Duration::from_nanos(read(&totals.cpu)),
-        }
+        self.0.code.totals.read()
+    }
+
+    /// What all plugins of its tenant have used, and hold now.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let code = &self.0.code;
+        let (counters, failures) = code.account.account();
+        let (calls_running, memory_reserved) = code.shared.gate.held(code.tenant);
+        Usage { counters, failures, calls_running, memory_reserved }
     }
 
     /// Whether it turns triggers into tasks ([`Plugin::event_filters`], [`Plugin::on_trigger`]).

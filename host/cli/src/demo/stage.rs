@@ -173,7 +173,7 @@ impl Stage {
         directory: &Path,
         bundle: Bundle,
     ) -> Result<(), CliError> {
-        let mut node =
+        let node =
             Node::start(self.env.clone(), loopback(&directory.join(format!("operator-{}", number + 1)))).await?;
         let start_block = self.chain.head().await.map_err(chain_error)?.block.number;
         let entrance = if number == 0 {
@@ -186,6 +186,7 @@ impl Stage {
             service: Service { avs, chain_id: self.chain.chain_id(), service_manager: self.deployment.oracle },
             entrance,
             bls: keys.bls,
+            share_bls_key: false,
             wallet: keys.wallet,
             chain: Arc::clone(&self.chain),
             logic: Logic::Plugin(bundle, Grants::all()),

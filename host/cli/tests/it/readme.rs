@@ -86,7 +86,7 @@ fn commands() -> (BTreeSet<Vec<String>>, BTreeSet<Vec<String>>) {
 fn check_binary(words: &[String]) {
     let flag = |word: &&String| word.starts_with('-');
     let mut path: Vec<&str> = vec![&words[0]];
-    if ["task", "plugin"].contains(&words[0].as_str()) {
+    if ["task", "plugin", "avs"].contains(&words[0].as_str()) {
         path.push(&words[1]);
     }
     let help = finish(eigenshift(&root(), &path).arg("--help"), LIMIT).good();

@@ -3,6 +3,8 @@
 //! openraft's transfer is a request, not a result: once it is sent, the leader takes no writes until somebody is elected.
 //! So everything that can be known is checked before, and the result is waited for.
 
+use std::time::Duration;
+
 use eigenshift_types::NodeId;
 use tokio::sync::watch;
 
@@ -48,6 +50,26 @@ impl Group {
         self.wait_whole_log(to).await?;
         self.0.raft.trigger().transfer_leader(to.0).await.map_err(|_| HandOverError::Stopped)?;
         self.wait_elected(to).await
+    }
+
+    /// Hands leadership to whichever other voter takes it; those that answered last are asked first. Whether somebody else
+    /// leads, or may, afterwards.
+    pub async fn hand_on(&self) -> bool {
+        let mut voters: Vec<(Duration, NodeId)> = self
+            .health()
+            .members
+            .iter()
+            .filter(|(node, peer)| peer.voter && **node != self.0.node)
+            .filter_map(|(node, peer)| Some((peer.silent_for?, *node)))
+            .collect();
+        voters.sort();
+        for (_, to) in voters {
+            match self.hand_over(to).await {
+                Ok(()) | Err(HandOverError::NotLeader | HandOverError::Elsewhere(_)) => return true,
+                Err(error) => tracing::info!("leadership not handed to node {to}: {error}"),
+            }
+        }
+        false
     }
 
     /// Waits briefly until the target has every entry; nothing new is proposed meanwhile.

@@ -17,7 +17,7 @@ use futures::Stream;
 use tokio::sync::Mutex;
 
 use super::callbacks::{Bridge, Payload, SignedResponse, TaskConsensusCallbacks};
-use crate::{AvsOptions, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions};
+use crate::{AvsOptions, Entrance, Logic, Logs, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions};
 
 /// Where a node listens, and where it keeps what it must not forget.
 #[derive(Clone, Debug)]
@@ -179,12 +179,14 @@ impl<T: Payload, K: Payload, S: SignedResponse<Response = K>> TaskConsensusManag
             compiler: Compiler::InThisProcess,
             timing: self.config.timing,
             patience: self.config.patience,
+            logs: Logs::default(),
         };
-        let mut node = Node::start(self.env.clone(), options).await?;
+        let node = Node::start(self.env.clone(), options).await?;
         let options = AvsOptions {
             service: self.avs.service.clone(),
             entrance,
             bls: Arc::clone(&self.keys.bls),
+            share_bls_key: false,
             wallet: self.keys.wallet.clone(),
             chain: Arc::clone(&self.chain),
             logic: Logic::Native(Arc::clone(&self.bridge) as Arc<dyn eigenshift_engine::callbacks::Callbacks>),

@@ -206,6 +206,7 @@ impl Cluster {
             service: self.service.clone(),
             entrance,
             bls: keys.bls,
+            share_bls_key: false,
             wallet: keys.wallet,
             chain: Arc::new(Forgetful { chain: Arc::clone(&self.chain), sight: self.operators[number].sight.clone() }),
             logic,
@@ -229,7 +230,7 @@ impl Cluster {
         let directory = self.operators[number].directory.clone();
         let options = self.node_options(number, &directory);
         let start = async {
-            let mut node = Node::start(self.env.clone(), options).await?;
+            let node = Node::start(self.env.clone(), options).await?;
             let options = self.avs_options(number, logic).await;
             let added = node.add(options).await;
             match added {

@@ -12,6 +12,7 @@ use eigenshift_env::Env;
 use eigenshift_types::{AvsId, TaskIndex};
 use futures::future::{BoxFuture, Either, select};
 use tokio::runtime::Handle;
+use tracing::Instrument;
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
@@ -29,6 +30,8 @@ use crate::capability::secrets::{self, Redactor, Secrets};
 use crate::capability::wasi::{self, Moment};
 use crate::error::CallError;
 use crate::manifest::{Import, Keyvalue, Limits};
+use crate::plugin::Counters;
+use crate::usage;
 
 /// What every plugin of a host shares.
 pub(crate) struct Shared {
@@ -57,6 +60,25 @@ pub(crate) struct Totals {
     pub cpu: Arc<AtomicU64>,
 }
 
+impl Totals {
+    pub(crate) fn read(&self) -> Counters {
+        let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        Counters {
+            calls: read(&self.calls),
+            failed: read(&self.failed),
+            fuel: read(&self.fuel),
+            chain_reads: read(&self.chain_reads),
+            keyvalue_operations: read(&self.keyvalue_operations),
+            secrets_revealed: read(&self.secrets_revealed),
+            http_requests: read(&self.http_requests),
+            http_refused: read(&self.http_refused),
+            log_lines: read(&self.log_lines),
+            log_lines_dropped: read(&self.log_lines_dropped),
+            cpu: Duration::from_nanos(read(&self.cpu)),
+        }
+    }
+}
+
 /// Compiled and linked code with its limits: what a call needs.
 pub(crate) struct Code {
     pub shared: Arc<Shared>,
@@ -79,6 +101,8 @@ pub(crate) struct Code {
     /// With whom its calls share places and time.
     pub tenant: TenantId,
     pub totals: Arc<Totals>,
+    /// Where these are added to those of the tenant's other plugins.
+    pub account: usage::Entry,
 }
 
 /// What a callback runs for, and what it may use.
@@ -156,7 +180,8 @@ impl Code {
         F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>> + Send + 'static,
     {
         let shared = &self.shared;
-        let place = enter(shared, self.tenant, self.limits.memory_bytes).await?;
+        let place = enter(shared, self.tenant, self.limits.memory_bytes).await;
+        let place = place.inspect_err(|error| self.account.failed(error.code()))?;
         let Context { export, avs, task, log, chain, config, outside, moment } = context;
         let listed = |import| self.imports.contains(&import);
         let log = Log {
@@ -213,6 +238,8 @@ impl Code {
             let _place = place;
             run.await
         };
+        // What is logged on the guests' threads belongs to the caller's AVS.
+        let work = work.in_current_span();
         // On time-out the store is dropped where it is suspended.
         let end = shared.env.clock.monotonic().saturating_add(deadline);
         let result = match shared.executor.run(self.tenant, end, &self.totals.cpu, work).await {
@@ -222,6 +249,7 @@ impl Code {
         };
         if let Err(error) = &result {
             self.totals.failed.fetch_add(1, Ordering::Relaxed);
+            self.account.failed(error.code());
             tracing::debug!(plugin = &*self.name, export, task, code = error.code(), "call failed: {error}");
         }
         result
