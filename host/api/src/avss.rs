@@ -138,7 +138,7 @@ impl Avss {
         let known = id.and_then(|id| self.0.read().get(&id).cloned());
         let standing = known.ok_or_else(unknown)?;
         standing.handle().cloned().ok_or_else(|| {
-            ApiError::new(503, "avs-not-running", "this AVS does not run on this node at the moment; ask another member")
+            ApiError::new(503, "avs-not-running", "this AVS does not run on this node at the moment: ask another member; its operator sees why with `eigenshift avs list`")
         })
     }
 }

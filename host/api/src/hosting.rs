@@ -11,10 +11,10 @@ use axum::{Json, Router};
 use eigenshift_types::AvsId;
 use serde::{Deserialize, Serialize};
 
+use crate::ApiError;
 use crate::admin::{Admin, AvsPath};
 use crate::avss::{AvsEntry, unknown};
 use crate::logs::Page;
-use crate::ApiError;
 
 /// The node, as far as this listener commands it. An operation that is asked for goes on if the request breaks off.
 #[async_trait]

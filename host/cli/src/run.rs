@@ -204,7 +204,10 @@ const READERS_QUEUE: usize = 16;
 
 /// Whether there is nothing to be done about it while the node runs.
 fn is_final(started: &Result<AvsHandle, NodeError>) -> bool {
-    !matches!(started, Ok(_) | Err(NodeError::Paused | NodeError::Left | NodeError::Removed { .. } | NodeError::Stopping))
+    !matches!(
+        started,
+        Ok(_) | Err(NodeError::Paused | NodeError::Left | NodeError::Removed { .. } | NodeError::Stopping)
+    )
 }
 
 /// Starts all AVSs at once. Ends only when none of them runs, nor will.

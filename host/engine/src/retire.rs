@@ -14,7 +14,7 @@ impl AvsHandle {
         let mut changes = self.changes();
         while context.env.clock.monotonic() < deadline {
             changes.borrow_and_update();
-            let leads_on = self.leads() && !context.group.hand_on().await;
+            let leads_on = self.leads() && !context.group.hand_on().await && context.group.successors().is_empty();
             let node = context.identity.node;
             let busy = self.read(|state| state.live_tasks().any(|task| task.aggregator == node));
             if !busy && (leads_on || !self.leads()) {

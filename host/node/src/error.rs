@@ -21,7 +21,9 @@ pub enum NodeError {
         why: String,
     },
     /// Removed.
-    #[error("node {node} was removed from the cluster; to come back, join with an empty data directory")]
+    #[error(
+        "node {node} was removed from the cluster; to come back, remove the AVS here and add it again, or join with an empty data directory"
+    )]
     Removed {
         /// Its id.
         node: NodeId,
@@ -99,7 +101,9 @@ pub enum NodeError {
     #[error("this node has no AVS {0}; `eigenshift avs list` shows those that it has")]
     Unknown(AvsId),
     /// No such section.
-    #[error("the node's configuration has no AVS {0}; add its [[avs]] section to the file that the node was started with")]
+    #[error(
+        "the node's configuration has no AVS {0}; add its [[avs]] section to the file that the node was started with"
+    )]
     NotConfigured(AvsId),
     /// The configuration, or a file that it names.
     #[error("{0}")]

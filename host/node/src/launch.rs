@@ -77,7 +77,8 @@ impl Start<'_> {
         let node = self.node;
         let directory = node.directory(&options.service.avs);
         let known = self.known(&options).await?;
-        let (callbacks, bundles) = self.logic(&options.service, &options.chain, options.logic, options.provided, opened).await?;
+        let (callbacks, bundles) =
+            self.logic(&options.service, &options.chain, options.logic, options.provided, opened).await?;
         let newcomer = Newcomer {
             env: &node.env,
             service: &options.service,
@@ -339,9 +340,7 @@ impl Inner {
             drop((handle, group));
             tracing::error!(code = why.code(), "{why}");
             let Some(node) = node.upgrade() else { return };
-            if was_removed
-                && let Err(error) = node.write_record(&slot.avs, &Record { removed: true, ..record }).await
-            {
+            if was_removed && let Err(error) = node.write_record(&slot.avs, &Record { removed: true, ..record }).await {
                 tracing::error!("the removal could not be written down: {error}");
             }
             node.ended(&slot, &ended, why).await;

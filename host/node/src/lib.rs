@@ -35,11 +35,11 @@ pub mod membership;
 pub mod native;
 pub mod node;
 
-pub use eigenshift_bls::Curve;
-pub use eigenshift_plugin::TenantOptions;
 pub use control::Source;
 pub use eigenshift_api::Logs;
 pub use eigenshift_api::avss::{AvsEntry, Phase};
+pub use eigenshift_bls::Curve;
+pub use eigenshift_plugin::TenantOptions;
 pub use error::NodeError;
 pub use local::OperatorKeys;
 pub use node::{AvsOptions, Entrance, Logic, Node, NodeOptions};

@@ -192,7 +192,8 @@ async fn an_avs_that_does_not_run_is_not_unknown_and_only_what_should_run_makes_
 #[tokio::test]
 async fn metrics_have_the_avss_of_the_node_and_those_that_were_removed_are_gone() {
     let avss = standings();
-    let text = async || String::from_utf8(ask(public::router(Env::real(), avss.clone()), "GET", "/metrics", &[]).await.1);
+    let text =
+        async || String::from_utf8(ask(public::router(Env::real(), avss.clone()), "GET", "/metrics", &[]).await.1);
     let all = text().await.unwrap();
     assert!(all.contains("eigenshift_avs_phase{avs=\"failed\",phase=\"failed\"} 1\n"), "{all}");
     assert_eq!(all.lines().count(), 4, "one line each: {all}");
@@ -218,10 +219,7 @@ async fn the_administrator_sees_why_and_commands_by_name_alone() {
         assert_eq!(ask(router(), "POST", &format!("/v1/avs/{path}"), &headers).await.0, 200, "{path}");
     }
     assert_eq!(hosting.0.lock().join(", "), "add a, pause a, resume a, remove a, remove a, force a");
-    assert_eq!(
-        refusal(router(), "POST", "/v1/avs/busy/pause", &headers).await,
-        refused(409, "operation-under-way")
-    );
+    assert_eq!(refusal(router(), "POST", "/v1/avs/busy/pause", &headers).await, refused(409, "operation-under-way"));
     for path in ["..%2Fetc/add", "A/pause", "a/remove?force=maybe", "a/remove?config=x", "%ff/resume"] {
         let found = refusal(router(), "POST", &format!("/v1/avs/{path}"), &headers).await;
         assert_eq!(found, refused(400, "malformed"), "{path}");

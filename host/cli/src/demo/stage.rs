@@ -173,8 +173,7 @@ impl Stage {
         directory: &Path,
         bundle: Bundle,
     ) -> Result<(), CliError> {
-        let node =
-            Node::start(self.env.clone(), loopback(&directory.join(format!("operator-{}", number + 1)))).await?;
+        let node = Node::start(self.env.clone(), loopback(&directory.join(format!("operator-{}", number + 1)))).await?;
         let start_block = self.chain.head().await.map_err(chain_error)?.block.number;
         let entrance = if number == 0 {
             Entrance::Found { settings: Box::new(settings(&self.deployment)), start_block }

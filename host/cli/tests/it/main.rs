@@ -11,6 +11,7 @@ mod cluster;
 mod commands;
 mod crates;
 mod demo;
+mod hosting;
 mod nodes;
 mod process;
 mod readme;

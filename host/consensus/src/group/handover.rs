@@ -52,18 +52,23 @@ impl Group {
         self.wait_elected(to).await
     }
 
-    /// Hands leadership to whichever other voter takes it; those that answered last are asked first. Whether somebody else
-    /// leads, or may, afterwards.
-    pub async fn hand_on(&self) -> bool {
-        let mut voters: Vec<(Duration, NodeId)> = self
-            .health()
-            .members
-            .iter()
-            .filter(|(node, peer)| peer.voter && **node != self.0.node)
+    /// Other voters that answered this leader lately, those that did last first.
+    #[must_use]
+    pub fn successors(&self) -> Vec<NodeId> {
+        let lately = self.0.timing.election_max * 2;
+        let health = self.health();
+        let others = health.members.iter().filter(|(node, peer)| peer.voter && **node != self.0.node);
+        let mut others: Vec<(Duration, NodeId)> = others
             .filter_map(|(node, peer)| Some((peer.silent_for?, *node)))
+            .filter(|(silent_for, _)| *silent_for <= lately)
             .collect();
-        voters.sort();
-        for (_, to) in voters {
+        others.sort();
+        others.into_iter().map(|(_, node)| node).collect()
+    }
+
+    /// Hands leadership to whichever of [`Group::successors`] takes it. Whether somebody else leads, or may, afterwards.
+    pub async fn hand_on(&self) -> bool {
+        for to in self.successors() {
             match self.hand_over(to).await {
                 Ok(()) | Err(HandOverError::NotLeader | HandOverError::Elsewhere(_)) => return true,
                 Err(error) => tracing::info!("leadership not handed to node {to}: {error}"),

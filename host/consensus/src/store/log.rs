@@ -74,7 +74,7 @@ impl State {
 }
 
 /// That a group is open: once at a time.
-pub(super) struct Held {
+pub(crate) struct Held {
     group: AvsId,
     store: Store,
 }
@@ -99,7 +99,7 @@ struct Shared {
     name: Arc<str>,
     store: Store,
     state: Arc<Mutex<State>>,
-    _held: Held,
+    held: Arc<Held>,
 }
 
 /// A group's log. Clones share it.
@@ -113,9 +113,9 @@ fn gone<E>(_: E) -> io::Error {
 impl Store {
     /// Opens a group's log after checking all of it, and that it belongs to `identity`; a new log is made to.
     pub(crate) async fn log(&self, group: &AvsId, identity: &Identity) -> Result<LogStore, Error> {
-        let held = Held::take(self, group)?;
+        let held = Arc::new(Held::take(self, group)?);
         let name = Arc::from(group.as_str());
-        let log = LogStore(Arc::new(Shared { name, store: self.clone(), state: Arc::default(), _held: held }));
+        let log = LogStore(Arc::new(Shared { name, store: self.clone(), state: Arc::default(), held }));
         let is_new = self.0.known_groups.lock().insert(group.clone());
         if !is_new {
             // What it handed in when it was open before is in the database then.
@@ -157,6 +157,11 @@ pub(super) async fn forget(store: &Store, group: &AvsId) -> io::Result<()> {
 }
 
 impl LogStore {
+    /// To be kept by whatever else writes for the group.
+    pub(crate) fn held(&self) -> Arc<Held> {
+        Arc::clone(&self.0.held)
+    }
+
     async fn hand_in(&self, work: Work, done: Option<Done>) -> io::Result<()> {
         hand_in(&self.0.store, &self.0.name, work, done).await
     }

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::error::Error;
 pub(crate) use load::Identity;
+pub(crate) use log::Held;
 pub use snapshots::MAX_SNAPSHOT_BYTES;
 pub(crate) use snapshots::SnapshotFile;
 use writer::Op;
@@ -117,7 +118,7 @@ impl Store {
     /// # Errors
     /// [`Error::AlreadyRunning`] when the group is open; [`Error::Io`] when the disk fails, and then part of it may be gone.
     pub async fn forget(&self, group: &AvsId) -> Result<(), Error> {
-        let _held = log::Held::take(self, group)?;
+        let _held = Held::take(self, group)?;
         self.remove_snapshots(group).await?;
         log::forget(self, group).await?;
         Ok(())

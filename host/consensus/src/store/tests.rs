@@ -90,6 +90,7 @@ impl StoreBuilder<Types, LogStore, Applier, TempDir> for Builder {
             applied: None,
             membership: StoredMembership::default(),
             was_member: false,
+            held: log.held(),
         };
         Ok((directory, log, applier))
     }

@@ -14,6 +14,7 @@ mod directory;
 mod disputes;
 mod faults;
 mod forgetful;
+mod hosting;
 mod http;
 mod joins;
 mod logic;
