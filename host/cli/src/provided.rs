@@ -165,6 +165,20 @@ mod tests {
     }
 
     #[test]
+    fn the_operators_limits_of_requests_reach_the_plugin_host() {
+        let text = include_str!("../../../examples/price-oracle/operator-1.toml");
+        let given =
+            "http-concurrency = 2\nhttp-timeout = \"3s\"\nhttp-request-bytes = 4\nhttp-response-bytes = 5\ngrants = [";
+        let http = |text: &str| {
+            let config: crate::config::Config = toml::from_str(text).unwrap();
+            options(config.avss.first().unwrap(), Secrets::default()).http
+        };
+        let limits = |http: HttpPolicy| (http.concurrency, http.timeout, http.request_bytes, http.response_bytes);
+        assert_eq!(limits(http(&text.replacen("grants = [", given, 1))), (2, Duration::from_secs(3), 4, 5));
+        assert_eq!(limits(http(text)), limits(HttpPolicy::default()));
+    }
+
+    #[test]
     fn a_secrets_file_ends_without_its_line_break_and_errors_do_not_show_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");

@@ -5,7 +5,7 @@
 //!
 //! - `starting` becomes `running`, or `failed` with the reason; a pause calls it off.
 //! - `running` becomes `stopping`, then `paused`; or `failed`, when the cluster removed this node or its group stopped.
-//! - `paused` and `failed` become `starting` again, or are removed.
+//! - `paused` and `failed` become `starting` again, or are removed; what was removed is on the list no more.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -83,7 +83,8 @@ async fn result<T>(task: JoinHandle<Result<T, NodeError>>) -> Result<T, NodeErro
 
 impl Node {
     /// Starts an AVS: founds its cluster, joins it, or goes on in it. Returns when the node is a member. An AVS that does not
-    /// start stays, as failed, until it is resumed or removed; one that was paused by an earlier process stays paused.
+    /// start stays, as failed, until it is resumed or removed; one that was paused by an earlier process stays paused. One
+    /// that was removed from this host is left alone.
     ///
     /// # Errors
     /// [`NodeError`]; the other AVSs go on.
@@ -104,7 +105,17 @@ impl Node {
         result(self.0.begin_add(avs, false, options)?).await
     }
 
-    /// Starts an AVS again that was paused, failed, or left its cluster. Its state on disk is where it was.
+    /// As [`Node::add`], for an AVS that was removed from this host: it joins its cluster anew, under another node id, bound
+    /// by what was signed here before.
+    ///
+    /// # Errors
+    /// As [`Node::add`].
+    pub async fn rejoin(&self, options: AvsOptions) -> Result<AvsHandle, NodeError> {
+        let avs = options.service.avs.clone();
+        result(self.0.begin_add(&avs, true, async { Ok(options) })?).await
+    }
+
+    /// Starts an AVS again that was paused or failed. Its state on disk is where it was.
     ///
     /// # Errors
     /// [`NodeError`]: [`NodeError::Busy`], [`NodeError::NotPaused`] and [`NodeError::Unknown`] change nothing; with others the
@@ -193,6 +204,14 @@ impl Inner {
         }))
     }
 
+    /// Takes an AVS off the list.
+    fn forget(&self, avs: &AvsId) {
+        let mut slots = self.slots.lock();
+        slots.remove(avs);
+        self.avss.remove(avs);
+        self.options.logs.close(avs);
+    }
+
     /// The slot of an AVS that does not run, and its turn.
     fn resting(&self, avs: &AvsId) -> Result<(Arc<Slot>, Turn), NodeError> {
         let slot = self.slot(avs)?;
@@ -256,8 +275,14 @@ impl Inner {
             Err(error) => {
                 self.close(&slot.avs, opened).await;
                 *slot.claim.lock() = None;
-                tracing::error!(code = error.code(), "not started: {error}");
-                self.avss.set(&slot.avs, failed(&error));
+                match error {
+                    NodeError::Left => self.forget(&slot.avs),
+                    NodeError::Cancelled => self.avss.set(&slot.avs, failed(&error)),
+                    _ => {
+                        tracing::error!(code = error.code(), "not started: {error}");
+                        self.avss.set(&slot.avs, failed(&error));
+                    }
+                }
                 Err(error)
             }
         }
@@ -328,10 +353,7 @@ impl Inner {
                 return Err(error);
             }
             tracing::info!("removed");
-            let mut slots = node.slots.lock();
-            slots.remove(&slot.avs);
-            node.avss.remove(&slot.avs);
-            node.options.logs.close(&slot.avs);
+            node.forget(&slot.avs);
             Ok(())
         }))
         .await
