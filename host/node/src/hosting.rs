@@ -174,6 +174,8 @@ impl Inner {
     ) -> Result<JoinHandle<Result<AvsHandle, NodeError>>, NodeError> {
         let slot = Slot::new(avs);
         let turn = slot.take_turn()?;
+        let call_off = self.stop.child_token();
+        *slot.call_off.lock() = call_off.clone();
         {
             let mut slots = self.slots.lock();
             if self.stop.is_cancelled() {
@@ -186,11 +188,11 @@ impl Inner {
             self.options.logs.open(avs);
             self.avss.set(avs, Standing::Starting);
         }
-        let node = Arc::clone(self);
+        let (node, start) = (Arc::clone(self), Start { node: Arc::clone(self), asked, call_off });
         Ok(self.run(avs, async move {
             let _turn = turn;
             match node.is_paused(&slot.avs).await {
-                Ok(false) => node.launch(&slot, asked, options).await,
+                Ok(false) => node.launch(&slot, &start, options).await,
                 Ok(true) => {
                     tracing::info!("it was paused, and stays so until it is resumed");
                     node.avss.set(&slot.avs, Standing::Paused);
@@ -232,15 +234,18 @@ impl Inner {
         options: impl Future<Output = Result<AvsOptions, NodeError>> + Send + 'static,
     ) -> Result<JoinHandle<Result<AvsHandle, NodeError>>, NodeError> {
         let (slot, turn) = self.resting(avs)?;
+        let call_off = self.stop.child_token();
+        // Before it is seen to be starting: who calls it off then calls this start off.
+        *slot.call_off.lock() = call_off.clone();
         self.avss.set(avs, Standing::Starting);
-        let node = Arc::clone(self);
+        let (node, start) = (Arc::clone(self), Start { node: Arc::clone(self), asked: true, call_off });
         Ok(self.run(avs, async move {
             let _turn = turn;
             if let Err(error) = node.set_paused(&slot.avs, false).await {
                 node.avss.set(&slot.avs, failed(&error));
                 return Err(error);
             }
-            node.launch(&slot, true, options).await
+            node.launch(&slot, &start, options).await
         }))
     }
 
@@ -248,22 +253,16 @@ impl Inner {
     async fn launch(
         self: &Arc<Self>,
         slot: &Arc<Slot>,
-        asked: bool,
+        start: &Start,
         options: impl Future<Output = Result<AvsOptions, NodeError>> + Send,
     ) -> Result<AvsHandle, NodeError> {
-        let call_off = self.stop.child_token();
-        *slot.call_off.lock() = call_off.clone();
         let mut opened = Opened::default();
         let starting = async {
-            let options = options.await?;
+            let options = start.unless_called_off(options).await?;
             self.claim(slot, &options).await?;
-            Start { node: self, asked }.run(options, &mut opened).await
+            start.run(options, &mut opened).await
         };
-        let started = tokio::select! {
-            started = starting => started,
-            () = call_off.cancelled() => Err(NodeError::Cancelled),
-        };
-        match started {
+        match starting.await {
             Ok((handle, record)) => {
                 let ended = CancellationToken::new();
                 self.watch(slot, record, &opened, ended.clone());

@@ -1,5 +1,6 @@
 //! One AVS's start, from its options to its drivers, and its end.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -65,16 +66,25 @@ impl Opened {
 }
 
 /// A start under way.
-pub(crate) struct Start<'a> {
-    pub node: &'a Inner,
+pub(crate) struct Start {
+    pub node: Arc<Inner>,
     /// Whether one that left its cluster is to join again.
     pub asked: bool,
+    pub call_off: CancellationToken,
 }
 
-impl Start<'_> {
+impl Start {
+    /// Waits for what may take any time. What opens files is never broken off.
+    pub async fn unless_called_off<T>(&self, work: impl Future<Output = Result<T, NodeError>>) -> Result<T, NodeError> {
+        tokio::select! {
+            done = work => done,
+            () = self.call_off.cancelled() => Err(NodeError::Cancelled),
+        }
+    }
+
     /// Starts an AVS; what it has open by then is in `opened`, whatever comes of it.
     pub async fn run(&self, options: AvsOptions, opened: &mut Opened) -> Result<(AvsHandle, Record), NodeError> {
-        let node = self.node;
+        let node = &*self.node;
         let directory = node.directory(&options.service.avs);
         let known = self.known(&options).await?;
         let (callbacks, bundles) =
@@ -93,7 +103,7 @@ impl Start<'_> {
             (None, Entrance::Found { .. }) => newcomer.found(),
             (former, Entrance::Join { urls, registry }) => {
                 let predecessor = former.map(|former| Predecessor { node: former.node, guarded: former.guarded });
-                Record { predecessor, ..newcomer.join(urls, *registry).await? }
+                Record { predecessor, ..self.unless_called_off(newcomer.join(urls, *registry)).await? }
             }
         };
         node.write_record(&options.service.avs, &record).await?;
@@ -107,7 +117,7 @@ impl Start<'_> {
             let ledger = Ledger::new(replica.clone(), group.clone(), node.env.clone(), Arc::clone(&node.key), ids);
             if let Entrance::Found { settings, start_block } = options.entrance {
                 let how = (*settings, callbacks.bundle_digest(), start_block);
-                newcomer.begin(&record, &replica, &ledger, how).await?;
+                self.unless_called_off(newcomer.begin(&record, &replica, &ledger, how)).await?;
             }
         }
         let engine = eigenshift_engine::AvsOptions {
@@ -163,8 +173,9 @@ impl Start<'_> {
             Logic::Native(callbacks) => return Ok((callbacks, None)),
             Logic::Plugin(bundle, grants) => (bundle, grants),
         };
-        // Given back when the plugin is loaded: the semaphore is never closed.
-        let _place = self.node.starts.acquire().await;
+        // Given back when the plugin is loaded.
+        let place = async { self.node.starts.acquire().await.map_err(|_| NodeError::Stopping) };
+        let _place = self.unless_called_off(place).await?;
         let directory = self.node.directory(&service.avs);
         let mut provided = provided;
         if provided.keyvalue.is_none() && grants.imports.contains(&Import::Keyvalue) {
@@ -182,7 +193,7 @@ impl Start<'_> {
             chain: Arc::clone(chain),
         };
         store.put(&bundle).await.map_err(|error| directory_error(&directory, &error))?;
-        let callbacks = store.callbacks(bundle).await?;
+        let callbacks = self.unless_called_off(async { Ok(store.callbacks(bundle).await?) }).await?;
         Ok((callbacks, Some(Arc::new(store) as Arc<dyn Bundles>)))
     }
 }
