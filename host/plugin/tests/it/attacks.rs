@@ -19,10 +19,12 @@ mod guest;
 #[path = "attacks/table.rs"]
 mod table;
 
+use std::alloc::System;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use cap::Cap;
 use eigenshift_env::Env;
 use eigenshift_plugin::{CompileLimits, Grants, Host, HostOptions, LoadError, Plugin, Tenant};
 use eigenshift_types::Bytes;
@@ -42,8 +44,16 @@ const TRIES: usize = 3;
 const LOOKS: usize = 6;
 /// How much slower the other tenant's calls may be.
 const SLOWER: f64 = 2.0;
-/// What may be left of all attacks, in MiB: an allocator gives nothing back at once.
+/// What a round of all attacks may leave in the heap, in bytes: what was allocated and not freed, to the byte.
+const LEFT_IN_HEAP: usize = 256 * 1024;
+/// What it may leave of the whole process, in MiB: an allocator gives freed memory back when it likes.
 const LEFT_OVER: u64 = 32;
+/// Rounds before memory is looked at: places of the pool stay as large as what was in them, up to a bound.
+const WARM_UP: usize = 2;
+
+/// Counts what is allocated and not freed.
+#[global_allocator]
+static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
 /// Where everything happens: one host, with an attacker and somebody else on it.
 struct Stage {
@@ -182,17 +192,17 @@ async fn every_attack_ends_with_its_code_and_its_memory_comes_back() {
     let attacks: Vec<Arc<Attack>> = attacks().into_iter().map(Arc::new).collect();
     let mut wrong = Vec::new();
     let stop = AtomicBool::new(true);
-    let mut before = u64::MAX;
-    for _ in 0..2 {
-        before = before.min(resident());
+    let mut sizes = Vec::new();
+    for _ in 0..=WARM_UP {
         for attack in &attacks {
             wrong.extend(stage.attack(attack, None, &stop).await);
         }
+        sizes.push((HEAP.allocated(), resident()));
+        println!("after a round: heap {} bytes, {} MiB in all", HEAP.allocated(), resident());
     }
-    let after = resident();
-    println!("{before} MiB before the last rounds, {after} MiB after");
-    if after > before + LEFT_OVER {
-        wrong.push(format!("{before} MiB before the last rounds, {after} MiB after"));
+    let ((heap, all), (heap_after, all_after)) = (sizes[WARM_UP - 1], sizes[WARM_UP]);
+    if heap_after > heap + LEFT_IN_HEAP || all_after > all + LEFT_OVER {
+        wrong.push(format!("a round left {heap_after} bytes where {heap} were, in all {all_after} MiB where {all} were"));
     }
     stage.other.on_task_request(&task(), chain()).await.unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
