@@ -202,7 +202,9 @@ async fn every_attack_ends_with_its_code_and_its_memory_comes_back() {
     }
     let ((heap, all), (heap_after, all_after)) = (sizes[WARM_UP - 1], sizes[WARM_UP]);
     if heap_after > heap + LEFT_IN_HEAP || all_after > all + LEFT_OVER {
-        wrong.push(format!("a round left {heap_after} bytes where {heap} were, in all {all_after} MiB where {all} were"));
+        wrong.push(format!(
+            "a round left {heap_after} bytes where {heap} were, in all {all_after} MiB where {all} were"
+        ));
     }
     stage.other.on_task_request(&task(), chain()).await.unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
