@@ -43,7 +43,7 @@ pub struct Cas {
 }
 
 /// What one call may do with its AVS's store.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Access {
     /// None when every operation is denied.
     open: Option<(KeyValueStore, Keyvalue)>,

@@ -30,7 +30,7 @@ pub(in crate::capability) const VERSION: &str = "0.1.0";
 const MAX_USES: u32 = 256;
 
 /// The secrets of one call.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Access {
     /// None when every one is denied.
     open: Option<Secrets>,
