@@ -51,6 +51,7 @@ fn plugin(text: &mut Text, avs: &AvsHandle) {
     let counters = usage.counters;
     for (name, value) in [
         ("plugin_calls_total", counters.calls),
+        ("plugin_calls_reused_total", counters.reused),
         ("plugin_fuel_total", counters.fuel),
         ("plugin_chain_reads_total", counters.chain_reads),
         ("plugin_keyvalue_operations_total", counters.keyvalue_operations),

@@ -26,6 +26,7 @@ pub struct Usage {
 impl AddAssign for Counters {
     fn add_assign(&mut self, other: Self) {
         self.calls += other.calls;
+        self.reused += other.reused;
         self.failed += other.failed;
         self.fuel += other.fuel;
         self.chain_reads += other.chain_reads;
