@@ -1,6 +1,7 @@
 //! The `eigenshift` binary: run a node, ask it, see a demo.
 
 mod ask;
+mod author;
 mod config;
 mod demo;
 mod plugin;
@@ -91,6 +92,9 @@ pub enum CliError {
     /// The demo.
     #[error("{0}")]
     Demo(String),
+    /// An author's command.
+    #[error("{code}: {0}", code = .0.code())]
+    Author(#[from] author::AuthorError),
     /// The process must end.
     #[error("{0}")]
     Fatal(String),

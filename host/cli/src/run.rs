@@ -53,6 +53,7 @@ fn node_options(config: &NodeConfig, compiler: Compiler) -> NodeOptions {
         http_url: config.http_url.clone(),
         insecure_dev: config.insecure_dev,
         compiler,
+        plugins: None,
         timing: Timing {
             heartbeat: config.heartbeat.map_or(timing.heartbeat, |span| span.0),
             election_min: election,

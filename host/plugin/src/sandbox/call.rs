@@ -46,6 +46,8 @@ pub(crate) struct Totals {
     pub calls: AtomicU64,
     pub failed: AtomicU64,
     pub fuel: AtomicU64,
+    /// Most memory that a call took, since that was asked last.
+    pub memory_peak: AtomicU64,
     pub chain_reads: AtomicU64,
     pub keyvalue_operations: AtomicU64,
     pub secrets_revealed: AtomicU64,
@@ -294,6 +296,7 @@ where
     let used = fuel.saturating_sub(store.get_fuel().unwrap_or(0));
     let state = store.data();
     state.totals.fuel.fetch_add(used, Ordering::Relaxed);
+    state.totals.memory_peak.fetch_max(state.limiter.used() as u64, Ordering::Relaxed);
     tracing::trace!(
         plugin = &*state.log.plugin,
         export = state.log.export,
