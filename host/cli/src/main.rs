@@ -2,6 +2,7 @@
 
 mod ask;
 mod author;
+mod cluster;
 mod config;
 mod demo;
 mod plugin;
