@@ -5,6 +5,7 @@ mod author;
 mod cluster;
 mod config;
 mod demo;
+mod dev;
 mod plugin;
 mod provided;
 mod run;
@@ -29,6 +30,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Set up the price oracle on a local development chain, for the example configurations.
     Develop(demo::DevelopArgs),
+    /// Run a plugin at three operators in this process, and every new build of it from then on.
+    Dev(dev::DevArgs),
     /// Run a node.
     Run(run::RunArgs),
     /// Show an AVS on a running node.
@@ -146,6 +149,7 @@ async fn command() -> ExitCode {
             log("error");
             demo::develop(args).await
         }
+        Command::Dev(args) => dev::dev(args).await,
         Command::Run(args) => run::run(args).await,
         Command::Plugin { command } => plugin::run(command).await,
         Command::Status(args) => ask::status(args).await,

@@ -13,9 +13,9 @@ use eigenshift_plugin::inspect::inspect;
 use eigenshift_plugin::{Bundle, Grants, Import, Manifest};
 use eigenshift_types::{B256, Bytes};
 
-use crate::{CliError, author};
 use crate::ask::{Administration, PATIENCE, Target, unanswered};
 use crate::run::{MAX_COMPONENT, MAX_MANIFEST, file, read_bounded, read_secret};
+use crate::{CliError, author};
 
 /// What to do with a plugin.
 #[derive(Subcommand, Debug)]

@@ -201,7 +201,8 @@ pub async fn run(args: RunArgs) -> Result<(), CliError> {
     }
 }
 
-async fn signal() {
+/// Ends when the process is told to stop.
+pub(crate) async fn signal() {
     let terminate = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => drop(signal.recv().await),

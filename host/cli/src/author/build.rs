@@ -26,8 +26,7 @@ pub struct BuildArgs {
 const MAX_LIST: u64 = 4 * 1024 * 1024;
 
 const RUST_ADVICE: &str = "install Rust, for example from https://rustup.rs";
-const NODE_ADVICE: &str =
-    "install Node.js 20 or later with npm (https://nodejs.org, or your distribution's packages)";
+const NODE_ADVICE: &str = "install Node.js 20 or later with npm (https://nodejs.org, or your distribution's packages)";
 const PYTHON_ADVICE: &str = "install Python 3.10 or later with venv (Debian: `apt-get install python3-venv`)";
 
 /// Builds, checks and shows. Blocks as long as the language's tools take.

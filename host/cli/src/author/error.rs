@@ -68,6 +68,25 @@ pub enum AuthorError {
         /// Why.
         error: LoadError,
     },
+    /// The same for a build that was read a moment ago.
+    #[error(transparent)]
+    Load(LoadError),
+    /// Answers that go on chain have to go somewhere.
+    #[error("the plugin puts answers on chain, and there is no contract: give its compiled JSON with --contract")]
+    NeedsContract,
+    /// A compiled contract that cannot be deployed.
+    #[error("{path}: {why}", path = path.display())]
+    Contract {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, and the fix.
+        why: String,
+    },
+    /// No request.
+    #[error(
+        "there is nothing to ask: give requests with --payload, have them read with --stdin, or record tasks in tasks.toml"
+    )]
+    NothingToAsk,
     /// The plugin host.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -93,7 +112,7 @@ pub enum AuthorError {
     /// Versions give different answers.
     #[error("{0} of the tasks have different answers in different versions")]
     Versions(usize),
-    /// The chain, or an operator of it.
+    /// The command line.
     #[error("{0}")]
     Usage(String),
 }
@@ -112,6 +131,10 @@ impl AuthorError {
             Self::Build(error) => error.code(),
             Self::Manifest { error, .. } => error.code(),
             Self::Refused { error, .. } => error.code(),
+            Self::Load(error) => error.code(),
+            Self::NeedsContract => "contract-missing",
+            Self::Contract { .. } => "contract-invalid",
+            Self::NothingToAsk => "nothing-to-ask",
             Self::Host(_) => "plugin-host",
             Self::Tasks { .. } => "tasks-invalid",
             Self::NoTasks(_) => "no-tasks",

@@ -19,4 +19,4 @@ pub use build::{BuildArgs, build};
 pub use error::AuthorError;
 pub use new::{NewArgs, new};
 pub use test::{TestArgs, test};
-pub use trial::host;
+pub use trial::{host, keyvalue};

@@ -26,10 +26,53 @@ const MAX_NAME: usize = 48;
 
 /// What a crate cannot be called: Rust's words, its own crates, and what is in the project already.
 const TAKEN: [&str; 47] = [
-    "abstract", "alloc", "as", "async", "await", "become", "box", "break", "const", "continue", "core", "crate", "do",
-    "dyn", "eigenshift-guest", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let",
-    "loop", "macro", "match", "mod", "move", "mut", "override", "proc-macro", "pub", "ref", "return", "self", "static",
-    "std", "struct", "super", "test", "trait", "true", "try",
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "eigenshift-guest",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "proc-macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "trait",
+    "true",
+    "try",
 ];
 
 const TAKEN_TOO: [&str; 11] =
@@ -37,9 +80,9 @@ const TAKEN_TOO: [&str; 11] =
 
 fn check(name: &str, language: Language) -> Result<(), AuthorError> {
     let wrong = |fix| Err(AuthorError::Name { name: name.chars().take(2 * MAX_NAME).collect(), fix });
-    let kebab = name.split('-').all(|part| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    });
+    let kebab = name
+        .split('-')
+        .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
     if !kebab || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
         return wrong("take a-z, 0-9 and single dashes, a letter first, like my-avs");
     }

@@ -55,8 +55,8 @@ impl Project {
     /// [`AuthorError`]: it is missing or none.
     pub fn manifest(&self) -> Result<(String, Manifest), AuthorError> {
         let text = text(&self.manifest, MAX_MANIFEST)?;
-        let manifest = Manifest::parse(&text)
-            .map_err(|error| AuthorError::Manifest { path: self.manifest.clone(), error })?;
+        let manifest =
+            Manifest::parse(&text).map_err(|error| AuthorError::Manifest { path: self.manifest.clone(), error })?;
         Ok((text, manifest))
     }
 }

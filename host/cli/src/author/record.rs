@@ -1,29 +1,8 @@
 //! Writes answers into the text of a `tasks.toml`, and leaves everything else in it as it is.
 
-use std::fmt::Write as _;
+use std::sync::Arc;
 
-use super::tasks::{Answer, Tasks, parse};
-
-/// What is written for an answer, after the last line of its task.
-fn written(answer: &Answer) -> String {
-    let mut text = String::new();
-    match answer {
-        // Goes among the task's own keys.
-        Answer::Refused(_) => {}
-        Answer::Responses(responses) => {
-            for response in responses {
-                let (key, payload) = (response.key.written(), response.payload.written());
-                let digest = response.digest;
-                // Writing to a string cannot fail.
-                let _ = write!(
-                    text,
-                    "\n[[task.response]]\nkey = \"{key}\"\npayload = \"{payload}\"\ndigest = \"{digest}\"\n"
-                );
-            }
-        }
-    }
-    text
-}
+use super::tasks::{Answer, Response, Tasks, parse};
 
 /// Where lines of a file belong.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,77 +15,97 @@ enum Inside {
     Response,
 }
 
+/// The new text, as far as it is.
+struct Writer<'a> {
+    out: String,
+    inside: Inside,
+    /// Blank lines and comments: of the table that follows, until a key of this one does.
+    loose: String,
+    /// Of the task that the lines belong to.
+    answer: Option<&'a Answer>,
+    left: std::slice::Iter<'a, Answer>,
+}
+
+impl Writer<'_> {
+    fn line(&mut self, line: &str) {
+        let bare = line.trim();
+        if bare.starts_with('[') {
+            return self.table(line, bare);
+        }
+        if bare.is_empty() || bare.starts_with('#') {
+            self.loose.extend([line, "\n"]);
+            return;
+        }
+        let is_old = match self.inside {
+            Inside::Response => true,
+            Inside::Task => bare.split('=').next().is_some_and(|key| key.trim() == "refused"),
+            Inside::Other => false,
+        };
+        if !is_old {
+            self.out.push_str(&self.loose);
+            self.out.extend([line, "\n"]);
+        }
+        self.loose.clear();
+    }
+
+    fn table(&mut self, line: &str, bare: &str) {
+        self.end_keys();
+        if bare.starts_with("[[task.response]]") {
+            self.inside = Inside::Response;
+            self.loose.clear();
+            return;
+        }
+        self.inside = Inside::Other;
+        if bare.starts_with("[[task]]") {
+            self.end_task();
+            self.inside = Inside::Task;
+            self.answer = self.left.next();
+        }
+        self.out.push_str(&std::mem::take(&mut self.loose));
+        self.out.extend([line, "\n"]);
+    }
+
+    /// After the last of a table's keys.
+    fn end_keys(&mut self) {
+        if let (Inside::Task, Some(Answer::Refused(code))) = (self.inside, self.answer) {
+            self.out.extend(["refused = \"", code, "\"\n"]);
+        }
+    }
+
+    /// After the last of a task's tables.
+    fn end_task(&mut self) {
+        let Some(Answer::Responses(responses)) = self.answer.take() else { return };
+        for Response { key, payload, digest } in responses {
+            let (key, payload) = (key.written(), payload.written());
+            self.out.push_str(&format!(
+                "\n[[task.response]]\nkey = \"{key}\"\npayload = \"{payload}\"\ndigest = \"{digest}\"\n"
+            ));
+        }
+    }
+}
+
 /// The text with these answers, one for each task in order, instead of those that were in it.
 ///
 /// # Errors
 /// For people: the file is written in a way that this does not understand.
 pub fn record(text: &str, answers: &[Answer]) -> Result<String, String> {
-    let mut out = String::new();
-    let mut inside = Inside::Other;
-    let mut pending: Option<&Answer> = None;
-    let mut answers_left = answers.iter();
-    // Blank lines and comments: of the table that follows, once it is known that none of this one's keys does.
-    let mut loose = String::new();
-    for line in text.lines() {
-        let bare = line.trim();
-        if bare.starts_with('[') {
-            let is_task = bare.starts_with("[[task]]");
-            if is_task {
-                close(&mut out, pending.take());
-            }
-            inside = match bare {
-                _ if is_task => Inside::Task,
-                _ if bare.starts_with("[[task.response]]") => Inside::Response,
-                _ => Inside::Other,
-            };
-            if inside != Inside::Response {
-                out.push_str(&loose);
-                out.extend([line, "\n"]);
-            }
-            loose.clear();
-            if is_task {
-                pending = answers_left.next();
-                if let Some(Answer::Refused(code)) = pending {
-                    // First, so that it is among the task's own keys whatever follows.
-                    let _ = writeln!(out, "refused = \"{code}\"");
-                }
-            }
-            continue;
-        }
-        if bare.is_empty() || bare.starts_with('#') {
-            loose.extend([line, "\n"]);
-            continue;
-        }
-        let old = match inside {
-            Inside::Response => true,
-            Inside::Task => bare.split('=').next().is_some_and(|key| key.trim() == "refused"),
-            Inside::Other => false,
-        };
-        if !old {
-            out.push_str(&loose);
-            out.extend([line, "\n"]);
-        }
-        loose.clear();
-    }
-    close(&mut out, pending);
-    out.push_str(&loose);
-    verify(text, &out, answers)?;
-    Ok(out)
-}
-
-/// Ends a task with its responses.
-fn close(out: &mut String, answer: Option<&Answer>) {
-    if let Some(answer) = answer {
-        out.push_str(&written(answer));
-    }
+    let mut writer =
+        Writer { out: String::new(), inside: Inside::Other, loose: String::new(), answer: None, left: answers.iter() };
+    text.lines().for_each(|line| writer.line(line));
+    writer.end_keys();
+    writer.end_task();
+    let new = writer.out + &writer.loose;
+    verify(text, &new, answers)?;
+    Ok(new)
 }
 
 /// Whether the new text says what the old one did, with the new answers.
 fn verify(old: &str, new: &str, answers: &[Answer]) -> Result<(), String> {
-    const FIX: &str = "write its tables as [[task]], [[task.call]], [[task.response]] and each key on a line of its own";
+    const FIX: &str =
+        "write its tables as [[task]], [[task.call]], [[task.response]] and each key on a line of its own";
     let (old, new) = (parse(old)?, parse(new).map_err(|_| FIX.to_owned())?);
     let same = |tasks: &Tasks| -> Vec<_> {
-        tasks.tasks.iter().map(|task| (task.name.clone(), task.task.clone(), std::sync::Arc::clone(&task.reads))).collect()
+        tasks.tasks.iter().map(|task| (task.name.clone(), task.task.clone(), Arc::clone(&task.reads))).collect()
     };
     let recorded = new.tasks.iter().map(|task| task.expected.as_ref());
     // No responses at all cannot be told from none recorded.
@@ -114,7 +113,11 @@ fn verify(old: &str, new: &str, answers: &[Answer]) -> Result<(), String> {
         Answer::Responses(responses) if responses.is_empty() => None,
         answer => Some(answer),
     });
-    if same(&old) == same(&new) && old.config == new.config && recorded.eq(wanted) { Ok(()) } else { Err(FIX.to_owned()) }
+    if same(&old) == same(&new) && old.config == new.config && recorded.eq(wanted) {
+        Ok(())
+    } else {
+        Err(FIX.to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +125,7 @@ fn verify(old: &str, new: &str, answers: &[Answer]) -> Result<(), String> {
 mod tests {
     use eigenshift_types::B256;
 
-    use super::super::tasks::{Data, Response};
+    use super::super::tasks::Data;
     use super::*;
 
     fn answer(payload: &'static [u8]) -> Answer {
@@ -167,7 +170,9 @@ request = \"z\"
     fn answers_are_exchanged_and_everything_else_stays() {
         let refused = Answer::Refused("plugin-invalid-task".to_owned());
         let new = record(TEXT, &[answer(b"one"), refused.clone(), answer(&[0xff])]).unwrap();
-        for kept in ["# About the file.", "# About the first.\n[[task]]", "name = \"first\" # of all", "[[task.header]]"] {
+        for kept in
+            ["# About the file.", "# About the first.\n[[task]]", "name = \"first\" # of all", "[[task.header]]"]
+        {
             assert!(new.contains(kept), "{kept}: {new}");
         }
         for kept in ["# About the second.\n[[task]]", "# About the third.\n[[task]]", "# The end."] {

@@ -91,7 +91,8 @@ impl std::str::FromStr for Data {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let Some(digits) = text.strip_prefix("0x") else { return Ok(Self(Bytes::copy_from_slice(text.as_bytes()))) };
-        let bytes = hex::decode(digits).map_err(|error| format!("{text:?} begins with 0x and is not hexadecimal: {error}"))?;
+        let bytes =
+            hex::decode(digits).map_err(|error| format!("{text:?} begins with 0x and is not hexadecimal: {error}"))?;
         Ok(Self(bytes.into()))
     }
 }
@@ -387,9 +388,8 @@ impl RecordedChain {
 #[async_trait]
 impl ChainReader for RecordedChain {
     async fn call(&self, to: Address, data: Bytes, at: BlockRef) -> Result<Bytes, ChainReadError> {
-        let same = |call: &&Call| {
-            call.to == to && call.data.0 == data && call.block.unwrap_or(self.bound.number) == at.number
-        };
+        let same =
+            |call: &&Call| call.to == to && call.data.0 == data && call.block.unwrap_or(self.bound.number) == at.number;
         match self.reads.calls.iter().find(same) {
             Some(Call { returns: Some(returns), .. }) => Ok(returns.0.clone()),
             Some(Call { reverts, .. }) => {
@@ -397,7 +397,9 @@ impl ChainReader for RecordedChain {
             }
             None => {
                 let block = at.number;
-                Err(self.miss(format!("[[task.call]]\nto = \"{to}\"\ndata = \"{data}\"\nblock = {block}\nreturns = \"0x\"")))
+                Err(self.miss(format!(
+                    "[[task.call]]\nto = \"{to}\"\ndata = \"{data}\"\nblock = {block}\nreturns = \"0x\""
+                )))
             }
         }
     }
@@ -497,7 +499,10 @@ refused = "plugin-invalid-task"
         assert_eq!(tasks.config["feed"], "EUR/USD");
         assert_eq!(tasks.config["number"], "7");
         let [first, second] = tasks.tasks.as_slice() else { unreachable!() };
-        assert_eq!((&first.task.request[..], first.task.index, first.task.reference_block.number), (&b"EUR"[..], 3, 100));
+        assert_eq!(
+            (&first.task.request[..], first.task.index, first.task.reference_block.number),
+            (&b"EUR"[..], 3, 100)
+        );
         assert!(matches!(&first.expected, Some(Answer::Responses(responses)) if responses.len() == 1));
         assert_eq!(second.expected, Some(Answer::Refused("plugin-invalid-task".to_owned())));
     }

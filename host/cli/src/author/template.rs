@@ -145,7 +145,8 @@ fn lock(name: &str) -> String {
     let others = ["name = \"price-oracle\"\n"];
     let packages = LOCK.split("[[package]]\n");
     let kept = packages.filter(|package| !others.iter().any(|other| package.starts_with(other)));
-    let kept: Vec<String> = kept.map(|package| package.replace("\"incredible-squaring\"", &format!("{name:?}"))).collect();
+    let kept: Vec<String> =
+        kept.map(|package| package.replace("\"incredible-squaring\"", &format!("{name:?}"))).collect();
     kept.join("[[package]]\n")
 }
 

@@ -1,6 +1,7 @@
-//! Runs recorded tasks: each twice, in instances and stores of their own and in opposite orders, so that whatever may not
-//! be in an answer shows.
+//! Runs recorded tasks: each twice, in fresh instances, in opposite orders and with whatever the first round left in the
+//! plugin's store, so that what may not be in an answer shows.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,22 +156,29 @@ async fn run(env: &Env, plugin: &Plugin, recorded: &Recorded) -> Run {
     Run { answer, why, fuel, memory: plugin.take_memory_peak(), wall, missed: chain.missed() }
 }
 
+/// An empty store in a file of its own.
+///
+/// # Errors
+/// [`AuthorError::File`].
+pub async fn keyvalue(env: &Env, folder: &Path) -> Result<KeyValueStore, AuthorError> {
+    let path = folder.join(format!("{}.redb", hex::encode(env.random_32())));
+    let pool = env.threads.pool("keyvalue", 1, QUEUE).map_err(|error| file(&path, error))?;
+    let (env, own, place) = (env.clone(), pool.clone(), path.clone());
+    let opened = pool.run(move || KeyValueStore::open(&env, &place, own, STORE_CACHE)).await;
+    opened.map_err(|error| file(&path, error))?.map_err(|error| file(&path, error))
+}
+
 /// What a plugin is given that never leaves this machine: recorded values, an empty store, no way out.
-async fn given(env: &Env, tasks: &Tasks, manifest: &Manifest, place: &std::path::Path) -> Result<TenantOptions, AuthorError> {
-    let keyvalue = if manifest.imports.contains(&Import::Keyvalue) {
-        let pool = env.threads.pool("keyvalue", 1, QUEUE).map_err(|error| file(place, error))?;
-        let (env, path, own) = (env.clone(), place.join("keyvalue.redb"), pool.clone());
-        let opened = pool.run(move || KeyValueStore::open(&env, &path, own, STORE_CACHE)).await;
-        let opened = opened.map_err(|error| file(place, error))?;
-        Some(opened.map_err(|error| file(place, error))?)
-    } else {
-        None
+async fn given(env: &Env, tasks: &Tasks, manifest: &Manifest, folder: &Path) -> Result<TenantOptions, AuthorError> {
+    let keyvalue = match manifest.imports.contains(&Import::Keyvalue) {
+        true => Some(keyvalue(env, folder).await?),
+        false => None,
     };
     let http = HttpPolicy { allow: Some(Vec::new()), ..HttpPolicy::default() };
     Ok(TenantOptions { keyvalue, secrets: tasks.secrets.clone(), http })
 }
 
-/// Loads a version twice and runs every task in each, the second time in the opposite order.
+/// Loads a version and runs every task, twice, the second time in the opposite order.
 ///
 /// # Errors
 /// [`AuthorError`]: the bundle is not loaded. What comes of the tasks is in the result.
@@ -184,19 +192,18 @@ pub async fn version(
     let digest = bundle.digest();
     let grants = Grants { config: tasks.config.clone(), ..Grants::all() };
     let golden = manifest.golden.iter().enumerate();
-    let golden: Vec<Recorded> = match tasks.tasks.is_empty() {
-        true => golden.filter_map(|(number, golden)| Recorded::golden(number, golden)).collect(),
-        false => Vec::new(),
-    };
+    let golden = golden.filter(|_| tasks.tasks.is_empty());
+    let golden: Vec<Recorded> = golden.filter_map(|(number, golden)| Recorded::golden(number, golden)).collect();
     let recorded: Vec<&Recorded> = tasks.tasks.iter().chain(&golden).collect();
     if recorded.is_empty() {
         return Err(AuthorError::NoTasks(project.tasks.clone()));
     }
     let refused = |error| AuthorError::Refused { path: project.component.clone(), error };
+    let place = tempfile::tempdir().map_err(|error| file(&std::env::temp_dir(), error))?;
+    let given = given(env, tasks, &manifest, place.path()).await?;
     let mut passes: [Vec<Run>; 2] = Default::default();
     for (pass, runs) in passes.iter_mut().enumerate() {
-        let place = tempfile::tempdir().map_err(|error| file(&std::env::temp_dir(), error))?;
-        let tenant = host.tenant_with(given(env, tasks, &manifest, place.path()).await?);
+        let tenant = host.tenant_with(given.clone());
         let plugin = host.load_for(&tenant, bundle.clone(), &grants).await.map_err(refused)?;
         let backwards = pass == 1;
         let order: Vec<&Recorded> = if backwards { recorded.iter().rev().copied().collect() } else { recorded.clone() };
@@ -210,6 +217,7 @@ pub async fn version(
     let strict = !manifest.imports.contains(&Import::Keyvalue);
     let [first, second] = passes;
     let trials = recorded.iter().zip(first.into_iter().zip(second));
-    let trials = trials.map(|(task, (first, second))| Trial { name: task.name.clone(), first, second, strict }).collect();
+    let trials =
+        trials.map(|(task, (first, second))| Trial { name: task.name.clone(), first, second, strict }).collect();
     Ok(Version { label: format!("{} {}", manifest.name, manifest.version), digest, manifest, trials })
 }

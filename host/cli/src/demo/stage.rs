@@ -167,12 +167,13 @@ impl Stage {
     }
 
     pub async fn wait_certified(&self, index: TaskIndex) -> Result<Duration, CliError> {
-        self.cluster.wait(&format!("task {index} is certified"), |state| {
-            let task = state.tasks.get(&index)?;
-            let enough = task.certificates.len() >= task.spec.keys_expected as usize;
-            (enough || !task.is_live()).then_some(())
-        })
-        .await?;
+        self.cluster
+            .wait(&format!("task {index} is certified"), |state| {
+                let task = state.tasks.get(&index)?;
+                let enough = task.certificates.len() >= task.spec.keys_expected as usize;
+                (enough || !task.is_live()).then_some(())
+            })
+            .await?;
         Ok(self.now())
     }
 

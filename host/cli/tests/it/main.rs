@@ -7,10 +7,15 @@
     reason = "tests fail by panicking"
 )]
 
+mod author;
 mod cluster;
 mod commands;
 mod crates;
 mod demo;
+mod dev;
+#[path = "../../../plugin/tests/it/guest.rs"]
+#[allow(dead_code, reason = "the plugin host's tests use the rest")]
+mod guest;
 mod nodes;
 mod process;
 mod readme;
