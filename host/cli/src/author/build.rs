@@ -20,6 +20,9 @@ pub struct BuildArgs {
     /// The project's folder.
     #[arg(default_value = ".")]
     folder: PathBuf,
+    /// Python only: the world in wit/ that the plugin implements. Rust has it in the code, JavaScript in package.json.
+    #[arg(long, value_name = "NAME", default_value = "avs-plugin")]
+    world: String,
 }
 
 /// Longest `Cargo.toml`, and longest lock of packages.
@@ -41,7 +44,7 @@ pub fn build(args: &BuildArgs) -> Result<(), AuthorError> {
     match language {
         Language::Rust => rust(&folder)?,
         Language::Js => javascript(&folder)?,
-        Language::Python => python(&folder)?,
+        Language::Python => python(&folder, &args.world)?,
     }
     show(&folder)
 }
@@ -140,7 +143,7 @@ fn major(version: &str) -> Option<u32> {
     version.strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
-fn python(folder: &Path) -> Result<(), AuthorError> {
+fn python(folder: &Path, world: &str) -> Result<(), AuthorError> {
     // Debian splits ensurepip off, and without it venv makes environments that have no pip.
     const PROBE: &str = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))";
     let probe = Command::new("python3").args(["-c", PROBE]).stdin(Stdio::null()).stderr(Stdio::null()).status();
@@ -165,7 +168,7 @@ fn python(folder: &Path) -> Result<(), AuthorError> {
         run(own().args(["-m", "unittest", "discover", "-s", "test"]), "the project's tests", PYTHON_ADVICE)?;
     }
     let mut componentize = own();
-    componentize.arg(".venv/bin/componentize-py").args(["-d", "wit", "-w", "avs-plugin", "componentize", "plugin"]);
+    componentize.arg(".venv/bin/componentize-py").args(["-d", "wit", "-w", world, "componentize", "plugin"]);
     componentize.args(["-p", "src", "--stub-wasi", "-o"]).arg(unfinished(folder));
     run(&mut componentize, "componentize-py", PYTHON_ADVICE)?;
     finish(folder)

@@ -1,44 +1,6 @@
 //! `tasks.toml`: recorded tasks, with what the world was like and what the plugin answered.
 //!
-//! ```toml
-//! [config]                      # values of what avs.toml declares; optional
-//! feed = "EUR/USD"
-//!
-//! [secrets]                     # made-up values of the secrets that avs.toml lists; optional
-//! api-key = "not a real one"
-//!
-//! [[task]]
-//! name = "twelve"               # of people's choice, no two alike
-//! request = "0x0c"              # bytes: hexadecimal after 0x, else the text itself
-//! index = 7                     # and the rest of what a task has; optional, 0 where nothing stands
-//! time = 1_700_000_000          # of the reference block, seconds since 1970: the plugin's clock
-//! block = 100                   # number of the reference block
-//! block-hash = "0x.."           # random bytes follow from it, with the index; default: made of the number
-//! chain-id = 1
-//! service-manager = "0x.."
-//!
-//! [[task.call]]                 # what the chain answers: a contract call,
-//! to = "0x.."
-//! data = "0x.."
-//! block = 90                    # default: the reference block
-//! returns = "0x.."              # or reverts = "0x.."
-//!
-//! [[task.header]]               # another block's header,
-//! block = 90
-//! time = 1_699_999_000
-//!
-//! [[task.log]]                  # a log
-//! address = "0x.."
-//! topics = ["0x.."]
-//! data = "0x.."
-//! block = 95
-//!
-//! [[task.response]]             # each answer, in order: what is signed, under which key
-//! key = "0"
-//! payload = "0x.."
-//! digest = "0x.."
-//! # or, in [[task]]: refused = "plugin-invalid-task"
-//! ```
+//! Every key is told of at the head of `plugins/incredible-squaring/tasks.toml`, which is every new project's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -528,6 +490,31 @@ refused = "plugin-invalid-task"
         }
         let many: String = (0..257).map(|number| format!("[[task]]\nname = \"{number}\"\nrequest = \"\"\n")).collect();
         assert!(parse(&many).unwrap_err().contains("at most 256"));
+    }
+
+    #[test]
+    fn the_file_of_a_new_project_tells_of_exactly_the_keys_that_there_are() {
+        let told = include_str!("../../../../plugins/incredible-squaring/tasks.toml");
+        let told: String =
+            told.lines().filter_map(|line| line.strip_prefix("#   ")).map(|line| format!("{line}\n")).collect();
+        let tasks = parse(&told).unwrap();
+        assert_eq!((tasks.config.len(), tasks.tasks.len()), (1, 1));
+        let unknown = |table: &str| parse(&format!("{table}\nunknown-key = 1\n")).unwrap_err();
+        for table in [
+            "",
+            "[[task]]",
+            "[[task]]\n[[task.call]]",
+            "[[task]]\n[[task.header]]",
+            "[[task]]\n[[task.log]]",
+            "[[task]]\n[[task.response]]",
+        ] {
+            let why = unknown(table);
+            let (_, keys) = why.split_once("expected").unwrap();
+            for key in keys.split('`').skip(1).step_by(2) {
+                let is_told = [format!("{key} = "), format!("[{key}]"), format!("{key}]]")];
+                assert!(is_told.iter().any(|text| told.contains(text)), "{key} of {table:?}: {why}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -113,9 +113,9 @@ fn recorded_answers_are_compared_and_recorded_anew() {
 
     write("refused = \"plugin-invalid-task\"", "refused = \"plugin-trap\"");
     failed(&plugin(place.path(), &["test", "my-avs"]), "unexpected-answers");
-    write("index = 7", "indexx = 7");
+    write("\nindex = 7", "\nindexx = 7");
     let said = failed(&plugin(place.path(), &["test", "my-avs"]), "tasks-invalid");
-    assert!(said.contains("line 6") && said.contains("indexx"), "{said}");
+    assert!(said.contains("line 37") && said.contains("indexx"), "{said}");
     std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
     failed(&plugin(place.path(), &["test", "my-avs"]), "file");
     std::fs::remove_file(&path).unwrap();
