@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use clap::Args;
 use eigenshift_engine::Triggered;
+use eigenshift_plugin::Manifest;
 use eigenshift_types::Bytes;
 
 use crate::CliError;
@@ -35,7 +36,8 @@ pub struct DevArgs {
     /// A project's folder or a component.
     #[arg(default_value = ".")]
     plugin: PathBuf,
-    /// A request, as text or hexadecimal after 0x; several come in turn. [default: those of tasks.toml]
+    /// A request, as text or hexadecimal after 0x; several come in turn. [default: those of tasks.toml that
+    /// are answered; none where triggers of avs.toml, or events of the contract, make tasks]
     #[arg(long = "payload", value_name = "PAYLOAD")]
     payloads: Vec<Data>,
     /// Ask for a task for each line of standard input instead; its end is the end.
@@ -74,16 +76,18 @@ fn requests(args: &DevArgs, tasks: &Tasks) -> Vec<Bytes> {
     tasks.tasks.iter().filter(answered).map(|task| task.task.request.clone()).collect()
 }
 
-fn source(args: &DevArgs, tasks: &Tasks) -> Result<Source, CliError> {
+fn source(args: &DevArgs, tasks: &Tasks, manifest: &Manifest) -> Result<Source, CliError> {
     if args.stdin {
         let error = |error: std::io::Error| CliError::Usage(format!("standard input: {error}"));
         return Source::stdin().map_err(error);
     }
     let requests = requests(args, tasks);
-    if requests.is_empty() {
-        return Err(AuthorError::NothingToAsk.into());
+    match requests.is_empty() {
+        false => Ok(Source::Timer { requests, next: 0, every: args.every }),
+        // Timers, or events.
+        true if !manifest.triggers.is_empty() || args.contract.is_some() => Ok(Source::Silent),
+        true => Err(AuthorError::NothingToAsk.into()),
     }
-    Ok(Source::Timer { requests, next: 0, every: args.every })
 }
 
 /// Runs until it is interrupted, or its tasks are finished.
@@ -98,7 +102,7 @@ pub async fn dev(args: DevArgs) -> Result<(), CliError> {
     let stamp = Stamp::of(&project);
     let bundle = project.bundle()?;
     let tasks = tasks::read(&project.tasks)?.map(|(_, tasks)| tasks).unwrap_or_default();
-    let source = source(&args, &tasks)?;
+    let source = source(&args, &tasks, &bundle.1)?;
     let contract = args.contract.as_deref().map(Contract::read).transpose()?;
     say(&format!("{} {} at three operators; Ctrl-C ends", bundle.1.name, bundle.1.version));
     let (stage, version) = tokio::select! {

@@ -84,7 +84,7 @@ pub enum AuthorError {
     },
     /// No request.
     #[error(
-        "there is nothing to ask: give requests with --payload, have them read with --stdin, or record tasks in tasks.toml"
+        "there is nothing to ask: give requests with --payload, have them read with --stdin, or record tasks in tasks.toml; or let triggers in avs.toml make tasks"
     )]
     NothingToAsk,
     /// The plugin host.

@@ -130,6 +130,9 @@ fn show(version: &Version, tasks: &Tasks) -> (usize, usize) {
     let limits = &version.manifest.limits;
     println!("{}  bundle {}", version.label, version.digest);
     println!("  a call may take fuel {} and {} KiB of memory", limits.fuel, limits.memory_bytes / 1024);
+    if tasks.tasks.is_empty() {
+        println!("  the golden tasks of avs.toml, which have the digests that stand there");
+    }
     let (mut differ, mut unexpected) = (0, 0);
     for (number, trial) in version.trials.iter().enumerate() {
         let expected = tasks.tasks.get(number).and_then(|task: &Recorded| task.expected.as_ref());

@@ -1,5 +1,5 @@
-//! Runs recorded tasks: each twice, in fresh instances, in opposite orders and with whatever the first round left in the
-//! plugin's store, so that what may not be in an answer shows.
+//! Runs recorded tasks: each twice, in opposite orders and with whatever the first round left in the plugin's store and in
+//! instances that are kept, so that what may not be in an answer shows.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub struct Trial {
     pub first: Run,
     /// The second one.
     pub second: Run,
-    /// Whether a difference in fuel counts: not where a store may hold more the second time.
+    /// Whether a difference in fuel counts: not where a store or a kept instance may hold more the second time.
     pub strict: bool,
 }
 
@@ -200,22 +200,19 @@ pub async fn version(
     }
     let refused = |error| AuthorError::Refused { path: project.component.clone(), error };
     let place = tempfile::tempdir().map_err(|error| file(&std::env::temp_dir(), error))?;
-    let given = given(env, tasks, &manifest, place.path()).await?;
-    let mut passes: [Vec<Run>; 2] = Default::default();
-    for (pass, runs) in passes.iter_mut().enumerate() {
-        let tenant = host.tenant_with(given.clone());
-        let plugin = host.load_for(&tenant, bundle.clone(), &grants).await.map_err(refused)?;
-        let backwards = pass == 1;
-        let order: Vec<&Recorded> = if backwards { recorded.iter().rev().copied().collect() } else { recorded.clone() };
-        for task in order {
-            runs.push(run(env, &plugin, task).await);
-        }
-        if backwards {
-            runs.reverse();
-        }
+    let tenant = host.tenant_with(given(env, tasks, &manifest, place.path()).await?);
+    // One for both rounds: the second one meets what the first one left in its store and in instances that are kept.
+    let plugin = host.load_for(&tenant, bundle, &grants).await.map_err(refused)?;
+    let mut first = Vec::new();
+    for task in &recorded {
+        first.push(run(env, &plugin, task).await);
     }
-    let strict = !manifest.imports.contains(&Import::Keyvalue);
-    let [first, second] = passes;
+    let mut second = Vec::new();
+    for task in recorded.iter().rev() {
+        second.push(run(env, &plugin, task).await);
+    }
+    second.reverse();
+    let strict = !manifest.imports.contains(&Import::Keyvalue) && manifest.reuse_calls == 0;
     let trials = recorded.iter().zip(first.into_iter().zip(second));
     let trials =
         trials.map(|(task, (first, second))| Trial { name: task.name.clone(), first, second, strict }).collect();

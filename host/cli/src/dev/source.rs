@@ -28,6 +28,8 @@ pub enum Source {
     },
     /// Lines, or what is wrong with them.
     Lines(mpsc::Receiver<Result<Bytes, String>>),
+    /// Nowhere: the plugin's own triggers make its tasks.
+    Silent,
 }
 
 /// Reads lines until the end; each is bytes as in `tasks.toml`.
@@ -78,6 +80,7 @@ impl Source {
                 request.map(Ok)
             }
             Self::Lines(lines) => lines.recv().await,
+            Self::Silent => std::future::pending().await,
         }
     }
 }

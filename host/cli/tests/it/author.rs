@@ -172,6 +172,22 @@ fn an_answer_that_depends_on_what_another_task_left_is_found() {
         assert!(finished.out.contains("TWO ANSWERS") && finished.out.contains("plugin-trap"), "{finished:#?}");
     }
     assert!(!std::fs::read_to_string(place.path().join("tasks.toml")).unwrap().contains("response"));
+
+    // The same in an instance that is kept: it signs how often it was asked.
+    let body = format!(
+        "(global.set $asked (i32.add (global.get $asked) (i32.const 1)))
+         (i32.store8 (i32.const {ANSWER}) (global.get $asked)) {}",
+        result(&[0, SCRATCH + 12, 1, KEY, 1, ANSWER, 4, DIGEST, 32, ANSWER, 0])
+    );
+    let mut guest = Guest::with("on-submit-task-to-leader", &body);
+    guest.extra = "(global $asked (mut i32) (i32.const 0))".to_owned();
+    handmade(place.path(), &guest);
+    plugin(place.path(), &["test"]).good();
+    guest.manifest = crate::guest::manifest("", "[runtime]\nreuse-calls = 5");
+    handmade(place.path(), &guest);
+    let finished = plugin(place.path(), &["test"]);
+    failed(&finished, "nondeterministic");
+    assert!(finished.out.contains("payload 0x01") && finished.out.contains("payload 0x02"), "{finished:#?}");
 }
 
 #[test]
