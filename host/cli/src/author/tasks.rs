@@ -4,15 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use async_trait::async_trait;
-use eigenshift_plugin::{ChainReadError, ChainReader, EventLog, Header, SecretValue, Secrets, Signable, Task};
-use eigenshift_types::{Address, B256, BlockRef, Bytes, Service, keccak256};
+use eigenshift_plugin::{SecretValue, Secrets, Signable, Task};
+use eigenshift_types::{Address, B256, BlockRef, Bytes, Service};
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 use zeroize::Zeroizing;
 
+use super::chain::{RecordedChain, made_up};
 use super::error::AuthorError;
 use super::project;
 use crate::provided::Setting;
@@ -24,9 +24,6 @@ const MAX_TASKS: usize = 256;
 const MAX_READS: usize = 256;
 /// Longest name, in bytes.
 const MAX_NAME: usize = 64;
-
-/// Reads that nothing stands for, kept for the report.
-const MAX_MISSED: usize = 8;
 
 /// Bytes as they stand in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,30 +64,30 @@ impl<'de> Deserialize<'de> for Data {
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Call {
-    to: Address,
-    data: Data,
-    block: Option<u64>,
-    returns: Option<Data>,
-    reverts: Option<Data>,
+pub(super) struct Call {
+    pub to: Address,
+    pub data: Data,
+    pub block: Option<u64>,
+    pub returns: Option<Data>,
+    pub reverts: Option<Data>,
 }
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Block {
-    block: u64,
-    time: u64,
+pub(super) struct Block {
+    pub block: u64,
+    pub time: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Log {
-    address: Address,
+pub(super) struct Log {
+    pub address: Address,
     #[serde(default)]
-    topics: Vec<B256>,
+    pub topics: Vec<B256>,
     #[serde(default)]
-    data: Data,
-    block: u64,
+    pub data: Data,
+    pub block: u64,
 }
 
 /// One answer to be signed.
@@ -197,12 +194,7 @@ impl Recorded {
     #[must_use]
     pub fn chain(&self) -> RecordedChain {
         let Task { reference_block, reference_time, .. } = self.task;
-        RecordedChain {
-            bound: reference_block,
-            time: reference_time,
-            reads: Arc::clone(&self.reads),
-            missed: Mutex::default(),
-        }
+        RecordedChain::new(reference_block, reference_time, Arc::clone(&self.reads))
     }
 }
 
@@ -220,9 +212,9 @@ pub struct Tasks {
 /// What was recorded of the chain.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Entries {
-    calls: Vec<Call>,
-    headers: Vec<Block>,
-    logs: Vec<Log>,
+    pub calls: Vec<Call>,
+    pub headers: Vec<Block>,
+    pub logs: Vec<Log>,
 }
 
 impl Entry {
@@ -263,11 +255,6 @@ impl Entry {
         let reads = Entries { calls: self.calls, headers: self.headers, logs: self.logs };
         Ok(Recorded { name: self.name.into_inner(), task, expected, reads: reads.into() })
     }
-}
-
-/// The hash of a block of which only the number was recorded.
-fn made_up(block: u64) -> B256 {
-    keccak256(block.to_be_bytes())
 }
 
 /// Line, from 1, of a place in a text.
@@ -316,97 +303,6 @@ pub fn read(path: &Path) -> Result<Option<(String, Tasks)>, AuthorError> {
     let text = project::text(path, MAX_FILE)?;
     let tasks = parse(&text).map_err(|why| AuthorError::Tasks { path: path.to_owned(), why })?;
     Ok(Some((text, tasks)))
-}
-
-/// Answers from what was recorded.
-#[derive(Debug)]
-pub struct RecordedChain {
-    bound: BlockRef,
-    time: u64,
-    reads: Arc<Entries>,
-    missed: Mutex<Vec<String>>,
-}
-
-impl RecordedChain {
-    /// What was asked and not recorded, as it would stand in the file.
-    #[must_use]
-    pub fn missed(&self) -> Vec<String> {
-        self.missed.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn miss(&self, what: String) -> ChainReadError {
-        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        if missed.len() < MAX_MISSED && !missed.contains(&what) {
-            missed.push(what);
-        }
-        ChainReadError::Unavailable("nothing was recorded for this read".to_owned())
-    }
-
-    fn block(&self, number: u64) -> BlockRef {
-        if number == self.bound.number { self.bound } else { BlockRef { number, hash: made_up(number) } }
-    }
-}
-
-#[async_trait]
-impl ChainReader for RecordedChain {
-    async fn call(&self, to: Address, data: Bytes, at: BlockRef) -> Result<Bytes, ChainReadError> {
-        let same =
-            |call: &&Call| call.to == to && call.data.0 == data && call.block.unwrap_or(self.bound.number) == at.number;
-        match self.reads.calls.iter().find(same) {
-            Some(Call { returns: Some(returns), .. }) => Ok(returns.0.clone()),
-            Some(Call { reverts, .. }) => {
-                Err(ChainReadError::Reverted(reverts.as_ref().map(|data| data.0.clone()).unwrap_or_default()))
-            }
-            None => {
-                let block = at.number;
-                Err(self.miss(format!(
-                    "[[task.call]]\nto = \"{to}\"\ndata = \"{data}\"\nblock = {block}\nreturns = \"0x\""
-                )))
-            }
-        }
-    }
-
-    async fn logs(
-        &self,
-        address: Address,
-        topics0: &[B256],
-        from: u64,
-        to: u64,
-        _bound: BlockRef,
-    ) -> Result<Vec<EventLog>, ChainReadError> {
-        // That there are none is an answer too.
-        let wanted = |log: &&Log| {
-            let topic = log.topics.first();
-            log.address == address
-                && (from..=to).contains(&log.block)
-                && (topics0.is_empty() || topic.is_some_and(|topic| topics0.contains(topic)))
-        };
-        let logs = self.reads.logs.iter().filter(wanted).zip(0..);
-        let event = |(log, log_index): (&Log, u32)| EventLog {
-            address,
-            topics: log.topics.clone(),
-            data: log.data.0.clone(),
-            block: self.block(log.block),
-            transaction_hash: made_up(log.block),
-            log_index: log_index.into(),
-        };
-        Ok(logs.map(event).collect())
-    }
-
-    async fn header(&self, number: Option<u64>, bound: BlockRef) -> Result<Header, ChainReadError> {
-        let number = number.unwrap_or(bound.number);
-        if number == self.bound.number {
-            return Ok(Header { block: self.bound, timestamp: self.time });
-        }
-        match self.reads.headers.iter().find(|header| header.block == number) {
-            Some(header) => Ok(Header { block: self.block(number), timestamp: header.time }),
-            None => Err(self.miss(format!("[[task.header]]\nblock = {number}\ntime = 0"))),
-        }
-    }
-
-    async fn at_number(&self, number: u64, _bound: BlockRef) -> Result<BlockRef, ChainReadError> {
-        Ok(self.block(number))
-    }
 }
 
 #[cfg(test)]
@@ -515,26 +411,6 @@ refused = "plugin-invalid-task"
                 assert!(is_told.iter().any(|text| told.contains(text)), "{key} of {table:?}: {why}");
             }
         }
-    }
-
-    #[tokio::test]
-    async fn the_chain_answers_what_was_recorded_and_notes_the_rest() {
-        let tasks = parse(WHOLE).unwrap();
-        let chain = tasks.tasks[0].chain();
-        let to = Address::repeat_byte(0x22);
-        let call = Bytes::from_static(&[1]);
-        let bound = chain.bound;
-        assert_eq!(chain.call(to, call.clone(), bound).await.unwrap()[..], [2]);
-        let at = chain.at_number(90, bound).await.unwrap();
-        assert_eq!(chain.call(to, call, at).await, Err(ChainReadError::Reverted(Bytes::new())));
-        assert_eq!(chain.logs(to, &[], 90, 95, bound).await.unwrap().len(), 1);
-        assert!(chain.logs(to, &[B256::ZERO], 90, 95, bound).await.unwrap().is_empty());
-        assert_eq!(chain.header(None, bound).await.unwrap().timestamp, 12);
-        assert!(chain.missed().is_empty());
-        for _ in 0..2 * MAX_MISSED {
-            assert!(matches!(chain.header(Some(90), bound).await, Err(ChainReadError::Unavailable(_))));
-        }
-        assert_eq!(chain.missed(), ["[[task.header]]\nblock = 90\ntime = 0"]);
     }
 
     #[test]

@@ -151,7 +151,7 @@ fn lock(name: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
 mod tests {
     use std::collections::BTreeSet;
     use std::path::{Path, PathBuf};

@@ -193,6 +193,8 @@ pub async fn test(args: TestArgs) -> Result<(), AuthorError> {
     let mut versions = Vec::new();
     let (mut differ, mut unexpected) = (0, 0);
     for (project, bundle) in projects.iter().zip(bundles) {
+        // An interpreter's takes seconds, the first time.
+        eprintln!("loading {}", project.component.display());
         let version = version(&env, &host, project, bundle, &tasks).await?;
         let (two, other) = show(&version, &tasks);
         differ += two;

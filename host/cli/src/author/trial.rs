@@ -8,8 +8,8 @@ use std::time::Duration;
 use eigenshift_build::cache_folder;
 use eigenshift_env::Env;
 use eigenshift_plugin::{
-    Bundle, ChainReader, Compiler, Grants, Host, HostOptions, HttpPolicy, Import, KeyValueStore, Manifest,
-    PeerResponse, Plugin, ProcessError, Signable, TenantOptions,
+    Bundle, ChainReader, CompileLimits, Compiler, Grants, Host, HostOptions, HttpPolicy, Import, KeyValueStore,
+    Manifest, PeerResponse, Plugin, ProcessError, Signable, TenantOptions,
 };
 use eigenshift_types::{B256, OperatorId};
 
@@ -20,6 +20,9 @@ use super::tasks::{Answer, Recorded, Response, Tasks};
 /// Memory of a plugin's store.
 const STORE_CACHE: usize = 1024 * 1024;
 const QUEUE: usize = 64;
+
+/// An author's machine is busy with builds while it compiles: longer than a node waits. Processor time is a node's.
+const COMPILE_TIME: Duration = Duration::from_secs(1200);
 
 /// The code of an answer that its own plugin would not count, as it would not if it came from somebody else.
 const NOT_COUNTED: &str = "own-answer-not-counted";
@@ -32,7 +35,8 @@ pub fn host(env: &Env) -> Result<Host, AuthorError> {
     let compiler = Compiler::this_executable([crate::COMPILE_CHILD.into()])
         .map_err(|error| AuthorError::Usage(format!("cannot tell where this executable is: {error}")))?;
     let cache_dir = cache_folder().map(|folder| folder.join("compiled"));
-    Ok(Host::new(HostOptions { cache_dir, compiler, ..HostOptions::default() }, env)?)
+    let limits = CompileLimits { time: COMPILE_TIME, ..CompileLimits::default() };
+    Ok(Host::new(HostOptions { cache_dir, compiler, compile_limits: limits, ..HostOptions::default() }, env)?)
 }
 
 /// What one run of a task gave.

@@ -96,7 +96,8 @@ impl Stage {
             has_contract: contract.is_some(),
             scratch,
         };
-        // Before anything is deployed for it.
+        // Before anything is deployed for it. An interpreter's takes seconds, the first time.
+        say("      -- loading the plugin");
         let version = stage.try_out(bundle, manifest).await?;
         stage.build(&owner, operators, contract, &version).await?;
         Ok((stage, version))

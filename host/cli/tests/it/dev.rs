@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::author::built;
-use crate::process::{Running, alone, components, eigenshift, finish};
+use crate::process::{Running, alone, components, eigenshift, finish, root};
 
 const LIMIT: Duration = Duration::from_secs(50);
 
@@ -99,6 +99,10 @@ fn it_ends_by_itself_after_so_many_tasks_or_with_standard_input() {
     let out = dev(&["--tasks", "3", "--payload", &word(5), "--payload", &word(6)]).good();
     let answers = |square: u64| out.matches(&format!("{square:064x}  by 3/3")).count();
     assert_eq!((answers(25), answers(36)), (2, 1), "{out}");
+    // One whose constructor takes nothing.
+    let contract = root().join("examples/price-oracle/contracts/out/OperatorRegistry.json");
+    let out = dev(&["--tasks", "1", "--contract", contract.to_str().unwrap()]).good();
+    assert!(out.contains("(your contract)") && out.contains("by 3/3"), "{out}");
     // Standard input is empty here.
     let out = dev(&["--stdin"]).good();
     assert!(out.contains("my-avs 0.1.0") && !out.contains("asked"), "{out}");
