@@ -1,9 +1,12 @@
 //! The `eigenshift` binary: run a node, ask it, see a demo.
 
 mod ask;
+mod author;
 mod avs;
+mod cluster;
 mod config;
 mod demo;
+mod dev;
 mod logs;
 mod plugin;
 mod provided;
@@ -28,6 +31,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Set up the price oracle on a local development chain, for the example configurations.
     Develop(demo::DevelopArgs),
+    /// Run a plugin at three operators in this process, and every new build of it from then on.
+    Dev(dev::DevArgs),
     /// Run a node.
     Run(run::RunArgs),
     /// The AVSs of a running node: add, pause, resume, remove, and each one's log.
@@ -97,6 +102,9 @@ pub enum CliError {
     /// The demo.
     #[error("{0}")]
     Demo(String),
+    /// An author's command.
+    #[error("{code}: {0}", code = .0.code())]
+    Author(#[from] author::AuthorError),
     /// The process must end.
     #[error("{0}")]
     Fatal(String),
@@ -136,6 +144,7 @@ async fn command() -> ExitCode {
             logs::install("error", eigenshift_node::Logs::default());
             demo::develop(args).await
         }
+        Command::Dev(args) => dev::dev(args).await,
         Command::Run(args) => run::run(args).await,
         Command::Avs { command } => avs::run(command).await,
         Command::Plugin { command } => plugin::run(command).await,

@@ -13,14 +13,20 @@ use eigenshift_plugin::inspect::inspect;
 use eigenshift_plugin::{Bundle, Grants, Import, Manifest};
 use eigenshift_types::{B256, Bytes};
 
-use crate::CliError;
 use crate::ask::{Administration, PATIENCE, Target, unanswered};
 use crate::avs::Admin;
 use crate::run::{MAX_COMPONENT, MAX_MANIFEST, file, read_bounded, read_secret};
+use crate::{CliError, author};
 
 /// What to do with a plugin.
 #[derive(Subcommand, Debug)]
 pub enum PluginCommand {
+    /// Make a project that builds as it is: a plugin that squares numbers, to be changed into another.
+    New(author::NewArgs),
+    /// Build a project into plugin.wasm, and show what it would be granted.
+    Build(author::BuildArgs),
+    /// Run recorded tasks, each twice, and compare the answers with those recorded and between versions.
+    Test(author::TestArgs),
     /// Show what a component exports, imports and needs, and what it would be granted.
     Inspect(InspectArgs),
     /// Show the bundles of an AVS on a running node.
@@ -94,6 +100,12 @@ fn import(text: &str) -> Result<Import, String> {
 /// [`CliError`].
 pub async fn run(command: PluginCommand) -> Result<(), CliError> {
     match command {
+        PluginCommand::New(args) => Ok(author::new(&args)?),
+        PluginCommand::Build(args) => Ok(tokio::task::block_in_place(|| author::build(&args))?),
+        PluginCommand::Test(args) => {
+            crate::log("error,eigenshift_plugin::guest=info");
+            Ok(author::test(args).await?)
+        }
         PluginCommand::Inspect(args) => show(&args),
         PluginCommand::List(args) => list(args).await,
         PluginCommand::Deploy(args) => deploy(args).await,

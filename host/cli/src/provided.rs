@@ -30,7 +30,7 @@ pub enum Setting {
 }
 
 impl Setting {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),

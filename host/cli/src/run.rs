@@ -1,5 +1,6 @@
 //! `eigenshift run`: one node, as its configuration says.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,7 @@ fn node_options(config: &NodeConfig, compiler: Compiler, logs: Logs) -> NodeOpti
         http_url: config.http_url.clone(),
         insecure_dev: config.insecure_dev,
         compiler,
+        plugins: None,
         timing: Timing {
             heartbeat: config.heartbeat.map_or(timing.heartbeat, |span| span.0),
             election_min: election,
@@ -70,11 +72,14 @@ pub(crate) const MAX_COMPONENT: u64 = 32 * 1024 * 1024;
 const MAX_PASSWORD: u64 = 4096;
 
 pub(crate) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
-    let size = std::fs::metadata(path).map_err(|error| file(path, error))?.len();
-    if size > most {
-        return Err(file(path, format!("{size} bytes, at most {most} are taken")));
+    let mut bytes = Vec::new();
+    // Not by the size that the system tells: a device has none.
+    let open = std::fs::File::open(path).and_then(|open| open.take(most + 1).read_to_end(&mut bytes));
+    open.map_err(|error| file(path, error))?;
+    if bytes.len() as u64 > most {
+        return Err(file(path, format!("it is longer than that: at most {most} bytes are taken")));
     }
-    std::fs::read(path).map_err(|error| file(path, error))
+    Ok(bytes)
 }
 
 /// The BLS key: a key file that is opened with the password, or 64 hexadecimal digits when there is no password.
@@ -268,7 +273,8 @@ pub async fn run(args: RunArgs) -> Result<(), CliError> {
     ended.map_or(Ok(()), Err)
 }
 
-async fn signal() {
+/// Ends when the process is told to stop.
+pub(crate) async fn signal() {
     let terminate = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => drop(signal.recv().await),

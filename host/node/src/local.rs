@@ -100,6 +100,7 @@ pub fn loopback(data_dir: &Path) -> NodeOptions {
         http_url: None,
         insecure_dev: false,
         compiler: Compiler::InThisProcess,
+        plugins: None,
         timing: Timing {
             heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(500),

@@ -46,6 +46,9 @@ pub struct NodeOptions {
     pub insecure_dev: bool,
     /// Who compiles plugins: a child process, unless this is for tests or all plugins are one's own.
     pub compiler: Compiler,
+    /// The plugin host of several nodes in one process, which compiles a component once for all of them; none for one of
+    /// its own, made with `compiler`.
+    pub plugins: Option<Host>,
     /// Raft's timeouts.
     pub timing: Timing,
     /// How long this node waits for what.
@@ -189,12 +192,17 @@ impl Node {
         let bls_pool = env.threads.pool("bls", cores, QUEUE).map_err(NodeError::Threads)?;
         let io_pool = env.threads.pool("disk", IO_THREADS, QUEUE).map_err(NodeError::Threads)?;
         let keyvalue_pool = env.threads.pool("keyvalue", KEYVALUE_THREADS, QUEUE).map_err(NodeError::Threads)?;
-        let plugins = HostOptions {
-            cache_dir: Some(directory.join("plugins")),
-            compiler: options.compiler.clone(),
-            ..HostOptions::default()
+        let plugins = match &options.plugins {
+            Some(shared) => shared.clone(),
+            None => {
+                let own = HostOptions {
+                    cache_dir: Some(directory.join("plugins")),
+                    compiler: options.compiler.clone(),
+                    ..HostOptions::default()
+                };
+                Host::new(own, &env)?
+            }
         };
-        let plugins = Host::new(plugins, &env)?;
         let fatal = Arc::new(watch::Sender::new(None));
         watch_store(&env, &store, &fatal, &stop);
         let inner = Arc::new(Inner {

@@ -30,7 +30,7 @@ pub enum LoadError {
     NotWasm,
     /// The bytes are a core module.
     #[error(
-        "this is a core WebAssembly module, not a component: turn it into one (`cargo xtask guests`, `wasm-tools component new`)"
+        "this is a core WebAssembly module, not a component: turn it into one (`eigenshift plugin build`, `wasm-tools component new`)"
     )]
     CoreModule,
     /// The bytes are precompiled machine code, which is never accepted from outside.

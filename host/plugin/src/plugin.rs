@@ -138,6 +138,12 @@ impl Plugin {
         Usage { counters, failures, calls_running, memory_reserved }
     }
 
+    /// Bytes of memories and tables that the hungriest call took that ended since this was asked last, or since the load;
+    /// calls that the deadline cut off do not count.
+    pub fn take_memory_peak(&self) -> u64 {
+        self.0.code.totals.memory_peak.swap(0, Ordering::Relaxed)
+    }
+
     /// Whether it turns triggers into tasks ([`Plugin::event_filters`], [`Plugin::on_trigger`]).
     #[must_use]
     pub fn has_task_source(&self) -> bool {

@@ -177,6 +177,7 @@ impl<T: Payload, K: Payload, S: SignedResponse<Response = K>> TaskConsensusManag
             insecure_dev: false,
             // There is no plugin.
             compiler: Compiler::InThisProcess,
+            plugins: None,
             timing: self.config.timing,
             patience: self.config.patience,
             logs: Logs::default(),

@@ -51,6 +51,8 @@ pub(crate) struct Totals {
     pub reused: AtomicU64,
     pub failed: AtomicU64,
     pub fuel: AtomicU64,
+    /// Most memory that a call took, since that was asked last.
+    pub memory_peak: AtomicU64,
     pub chain_reads: AtomicU64,
     pub keyvalue_operations: AtomicU64,
     pub secrets_revealed: AtomicU64,
@@ -361,6 +363,7 @@ impl Limited {
     fn account(self, store: &Store<CallState>) {
         let (state, used) = (store.data(), self.used(store));
         state.totals.fuel.fetch_add(used, Ordering::Relaxed);
+        state.totals.memory_peak.fetch_max(state.limiter.used() as u64, Ordering::Relaxed);
         tracing::trace!(
             plugin = &*state.log.plugin,
             export = state.log.export,

@@ -62,7 +62,9 @@ async fn a_guest_gets_as_much_memory_as_its_manifest_says_and_no_more() {
     let limits = "memory-bytes = 1_048_576";
     let polite =
         load(&Guest::with("on-task-request", &format!("{GROW_ALL} {}", answer())).limits(limits)).await.unwrap();
+    polite.take_memory_peak();
     assert_eq!(number(&request(&polite).await.unwrap()), 16, "a guest that copes gets 16 pages, everywhere");
+    assert_eq!((polite.take_memory_peak(), polite.take_memory_peak()), (1_048_576, 0), "it is seen, once");
     // Three pages to begin with, one allowed: dies at load already.
     let error = load(&Guest::default().limits("memory-bytes = 65_536")).await.unwrap_err();
     assert_eq!(error, LoadError::Describe(CallError::Memory));
