@@ -141,10 +141,11 @@ fn demo(place: &Place, arguments: &[String]) -> Result<()> {
 }
 
 /// Packages with the example that prints figures, and the names of its groups.
-const BENCHES: [(&str, &str, &[&str]); 3] = [
+const BENCHES: [(&str, &str, &[&str]); 4] = [
     ("eigenshift-aggregation", "figures", &["bls", "aggregation"]),
     ("eigenshift-plugin", "figures", &["plugin"]),
     ("eigenshift-node", "bench", &["cluster"]),
+    ("eigenshift-node", "swap", &["swap"]),
 ];
 
 fn bench(place: &Place, names: &[String]) -> Result<()> {

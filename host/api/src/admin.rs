@@ -88,6 +88,14 @@ pub struct RollbackRequest {
     pub signature: Bytes,
 }
 
+/// A proposed bundle that this node's operator lets become active.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveRequest {
+    /// Which.
+    pub digest: B256,
+}
+
 /// What a deployment answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployed {
@@ -114,6 +122,7 @@ pub fn router(env: Env, avss: Avss, token: Token) -> Router {
         .route("/v1/avs/{avs}/rotate", post(rotate))
         .route("/v1/avs/{avs}/bundles", post(deploy))
         .route("/v1/avs/{avs}/bundles/rollback", post(rollback))
+        .route("/v1/avs/{avs}/bundles/approve", post(approve))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(admin.clone(), authorize))
@@ -176,6 +185,12 @@ async fn rollback(State(admin): State<Admin>, path: AvsPath, body: Body) -> Resu
     let avs = avs_of(&admin, path)?;
     let request: RollbackRequest = body::json(&admin.env, body, MAX_ROLLBACK).await?;
     Ok(Json(avs.propose_former(request.digest, request.sequence, request.signature).await?))
+}
+
+async fn approve(State(admin): State<Admin>, path: AvsPath, body: Body) -> Result<Json<()>, ApiError> {
+    let avs = avs_of(&admin, path)?;
+    let request: ApproveRequest = body::json(&admin.env, body, MAX_ROLLBACK).await?;
+    Ok(Json(avs.approve_bundle(request.digest).await?))
 }
 
 async fn rotate(State(admin): State<Admin>, path: AvsPath) -> Result<Json<()>, ApiError> {

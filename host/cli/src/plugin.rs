@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use eigenshift_api::admin::{Deployed, RollbackRequest};
+use eigenshift_api::admin::{ApproveRequest, Deployed, RollbackRequest};
 use eigenshift_chain::Wallet;
 use eigenshift_engine::http::{HttpClient, PostError};
 use eigenshift_engine::status::{AvsStatus, BundlesStatus};
@@ -12,6 +12,7 @@ use eigenshift_ledger::command::activation_hash;
 use eigenshift_plugin::inspect::inspect;
 use eigenshift_plugin::{Bundle, Grants, Import, Manifest};
 use eigenshift_types::{B256, Bytes};
+use serde::Serialize;
 
 use crate::CliError;
 use crate::ask::{Administration, PATIENCE, Target, unanswered};
@@ -28,6 +29,8 @@ pub enum PluginCommand {
     Deploy(DeployArgs),
     /// Have a former bundle come back.
     Rollback(RollbackArgs),
+    /// Let a proposed bundle become active, on a node with `bundle-approval = "manual"`.
+    Approve(ApproveArgs),
 }
 
 /// Shows a component.
@@ -77,6 +80,15 @@ pub struct RollbackArgs {
     publisher_key: PathBuf,
 }
 
+/// Approves.
+#[derive(Args, Debug)]
+pub struct ApproveArgs {
+    #[command(flatten)]
+    target: Target,
+    /// The bundle's whole digest.
+    digest: B256,
+}
+
 fn import(text: &str) -> Result<Import, String> {
     let known = || Import::ALL.map(|import| import.as_str()).join(", ");
     Import::ALL
@@ -95,6 +107,7 @@ pub async fn run(command: PluginCommand) -> Result<(), CliError> {
         PluginCommand::List(args) => list(args).await,
         PluginCommand::Deploy(args) => deploy(args).await,
         PluginCommand::Rollback(args) => rollback(args).await,
+        PluginCommand::Approve(args) => approve(args).await,
     }
 }
 
@@ -126,15 +139,21 @@ async fn bundles(target: &Target) -> Result<(AvsStatus, String), CliError> {
 
 async fn list(args: ListArgs) -> Result<(), CliError> {
     let (AvsStatus { bundles, .. }, _) = bundles(&args.target).await?;
-    let BundlesStatus { active, activations, former, loaded, proposed, no_answers } = bundles;
+    let BundlesStatus { active, activations, former, loaded, proposed, unapproved, no_answers, disagreements } = bundles;
     let here = |digest: &B256| if loaded.contains(digest) { "loaded here" } else { "not loaded here" };
     println!("active    {active}  {}, {activations} activations so far", here(&active));
     for (node, why) in no_answers {
         println!("          node {node} gets no answer from it: {why}");
     }
+    for (node, tasks) in disagreements {
+        println!("          node {node} answers otherwise than the others in {tasks} tasks");
+    }
     for bundle in proposed {
         println!("proposed  {}  {}, by node {}", bundle.digest, here(&bundle.digest), bundle.by);
         let ready: Vec<String> = bundle.ready.iter().map(ToString::to_string).collect();
+        if unapproved.contains(&bundle.digest) {
+            println!("          waits for this operator: `eigenshift plugin approve {}`", bundle.digest);
+        }
         println!("          ready at nodes {}", if ready.is_empty() { "none".to_owned() } else { ready.join(", ") });
         for (node, why) in bundle.refused {
             println!("          refused by node {node}: {why}");
@@ -178,16 +197,26 @@ async fn rollback(args: RollbackArgs) -> Result<(), CliError> {
     let digest = args.digest.or_else(|| status.bundles.former.last().copied());
     let digest = digest.ok_or_else(|| CliError::Usage("no bundle was active before this one".to_owned()))?;
     let signature = sign(&args.publisher_key, &status, digest)?;
-    let (config, _) = args.target.read()?;
-    let admin = Administration::of(&config)?;
     let request = RollbackRequest { digest, sequence: status.bundles.activations, signature };
-    let headers = [("authorization", admin.authorization.as_str())];
-    let path = format!("/v1/avs/{avs}/bundles/rollback");
-    let http = HttpClient::new(&Env::real());
-    let () = http
-        .post_with(&admin.base, &path, &headers, &request, PATIENCE)
-        .await
-        .map_err(|error| unanswered(&error, "admin"))?;
+    tell(&args.target, &avs, "rollback", &request).await?;
     println!("proposed {digest}, which was active before");
     Ok(())
+}
+
+async fn approve(args: ApproveArgs) -> Result<(), CliError> {
+    let (_, avs) = args.target.read()?;
+    let digest = args.digest;
+    tell(&args.target, &avs, "approve", &ApproveRequest { digest }).await?;
+    println!("approved {digest}");
+    Ok(())
+}
+
+/// Has a node do something about a bundle.
+async fn tell(target: &Target, avs: &str, what: &str, request: &impl Serialize) -> Result<(), CliError> {
+    let (config, _) = target.read()?;
+    let admin = Administration::of(&config)?;
+    let headers = [("authorization", admin.authorization.as_str())];
+    let path = format!("/v1/avs/{avs}/bundles/{what}");
+    let asked = HttpClient::new(&Env::real()).post_with(&admin.base, &path, &headers, request, PATIENCE).await;
+    asked.map_err(|error: PostError| unanswered(&error, "admin"))
 }

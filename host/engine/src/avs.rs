@@ -24,7 +24,7 @@ use crate::counters::Counters;
 use crate::drivers::inbox::{Inbox, Rejection};
 use crate::drivers::outbox::Ack;
 use crate::drivers::trigger::{Timer, TriggerError, Triggered, Triggers};
-use crate::drivers::{aggregate, lead, members, plan, respond, submit, swap, trigger, watch as watcher};
+use crate::drivers::{aggregate, dissent, lead, members, plan, respond, submit, swap, trigger, watch as watcher};
 use crate::evidence::{EvidenceError, EvidenceStore};
 use crate::guard::{Guard, GuardError, Owner};
 use crate::http::HttpClient;
@@ -180,6 +180,7 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
     env.spawn(lead::run(Arc::clone(&context)));
     env.spawn(members::run(Arc::clone(&context)));
     env.spawn(swap::run(Arc::clone(&context)));
+    env.spawn(dissent::run(Arc::clone(&context)));
     env.spawn(watcher::run(context));
     Ok(handle)
 }
@@ -366,6 +367,22 @@ impl AvsHandle {
         self.context.ledger.propose(&command).await.map(drop).map_err(command_refused)
     }
 
+    /// Lets a proposed bundle become active, as far as this operator is concerned: for one that wants to be asked.
+    ///
+    /// # Errors
+    /// [`RequestError`]: `unknown-bundle`, `native`, or `not-now` when the disk fails.
+    pub async fn approve_bundle(&self, digest: B256) -> Result<(), RequestError> {
+        let refused = |code: &str, message: String| RequestError { code: code.to_owned(), message };
+        let native = || refused("native", "this AVS has native logic, which is not swapped".to_owned());
+        let bundles = self.context.bundles.as_ref().ok_or_else(native)?;
+        if !self.read(|state| state.proposals.contains_key(&digest)) {
+            return Err(refused("unknown-bundle", format!("nobody proposed bundle {digest}")));
+        }
+        bundles.approve(digest).await.map_err(|error| refused("not-now", error.to_string()))?;
+        self.context.ledger.nudge();
+        Ok(())
+    }
+
     /// Takes note of a transaction that answers a task, sent by the team's own code: the task is finalized when it is
     /// confirmed. Only the task's aggregator can.
     ///
@@ -456,6 +473,8 @@ impl AvsHandle {
         let leadership = *self.context.group.leadership().borrow();
         let counters = self.context.counters.all();
         let loaded = self.context.logics.digests();
+        let bundles = self.context.bundles.as_ref();
+        let unapproved = bundles.map_or_else(Vec::new, |bundles| swap::unapproved(&self.context, bundles.as_ref()));
         let halted = self.replica.halted().borrow().as_ref().map(ToString::to_string);
         self.read(|state| AvsStatus {
             service: self.context.service.clone(),
@@ -468,7 +487,7 @@ impl AvsHandle {
             applied: state.applied,
             members: member_statuses(state),
             settings: state.settings.clone(),
-            bundles: BundlesStatus::of(state, loaded.clone()),
+            bundles: BundlesStatus::of(state, loaded, unapproved),
             hand_over_due: state.rotation.due,
             live_tasks: state.live_tasks().count(),
             ended_tasks: state.ended.len(),

@@ -4,6 +4,7 @@
 //! never a reason to act; the state is.
 
 pub(crate) mod aggregate;
+pub(crate) mod dissent;
 pub(crate) mod inbox;
 pub(crate) mod lead;
 pub(crate) mod members;

@@ -73,6 +73,24 @@ pub trait Bundles: Send + Sync + 'static {
     /// [`LoadFailure::Refused`] is this operator's answer to the cluster.
     async fn load(&self, digest: B256) -> Result<Arc<dyn Callbacks>, LoadFailure>;
 
-    /// Drops the bytes of all bundles but these.
-    async fn retain(&self, wanted: &[B256]);
+    /// Whether this operator lets a bundle become active: it may want to say so of each one itself.
+    fn is_approved(&self, digest: B256) -> bool;
+
+    /// Notes durably that the operator lets a bundle become active.
+    ///
+    /// # Errors
+    /// [`LoadFailure::NotNow`]: the disk's.
+    async fn approve(&self, digest: B256) -> Result<(), LoadFailure>;
+
+    /// The bundles whose bytes are here.
+    ///
+    /// # Errors
+    /// [`LoadFailure::NotNow`]: the disk's.
+    async fn kept(&self) -> Result<Vec<B256>, LoadFailure>;
+
+    /// Drops a bundle's bytes, and the approval.
+    ///
+    /// # Errors
+    /// [`LoadFailure::NotNow`]: the disk's.
+    async fn remove(&self, digest: B256) -> Result<(), LoadFailure>;
 }

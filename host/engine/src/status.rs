@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use eigenshift_ledger::apply::bundles::dissents;
 use eigenshift_ledger::settings::Settings;
 use eigenshift_ledger::{Phase, State, Task};
 use eigenshift_types::{Address, B256, BlockRef, Certificate, ClusterId, Epoch, NodeId, Outcome, Service, TaskIndex};
@@ -105,14 +106,18 @@ pub struct BundlesStatus {
     pub loaded: Vec<B256>,
     /// What waits for enough stake to have it ready.
     pub proposed: Vec<ProposedStatus>,
+    /// Of these, what waits for the word of this node's operator.
+    pub unapproved: Vec<B256>,
     /// Members to whom the active one gave no answer, and why.
     pub no_answers: BTreeMap<NodeId, String>,
+    /// Members whose answers by the active one differed from the others', and in how many tasks.
+    pub disagreements: BTreeMap<NodeId, usize>,
 }
 
 impl BundlesStatus {
-    /// The bundles of a state, of which a node has these loaded.
+    /// The bundles of a state, of which a node has some loaded, and its operator has not approved others.
     #[must_use]
-    pub fn of(state: &State, loaded: Vec<B256>) -> Self {
+    pub fn of(state: &State, loaded: Vec<B256>, unapproved: Vec<B256>) -> Self {
         let proposed = |(digest, proposal): (&B256, &eigenshift_ledger::state::Proposal)| {
             let reports = state.bundle_reports.get(digest).cloned().unwrap_or_default();
             let ready = reports.ready.into_iter().collect();
@@ -124,7 +129,9 @@ impl BundlesStatus {
             former: state.former_bundles.iter().copied().collect(),
             loaded,
             proposed: state.proposals.iter().map(proposed).collect(),
+            unapproved,
             no_answers: state.no_answers.clone(),
+            disagreements: dissents(state, |_| 1).into_iter().map(|(node, tasks)| (node, tasks.len())).collect(),
         }
     }
 }

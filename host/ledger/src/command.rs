@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, Bytes};
 use eigenshift_types::{
     BlockRef, Certificate, ClusterId, CommandId, Epoch, NodeId, NodeKey, NodePublicKey, NodeSignature, OperatorId,
-    OperatorSet, Outcome, Service, SignedJoin, TaskIndex, TaskSpec, frame,
+    OperatorSet, Outcome, ResponseKey, Service, SignedJoin, TaskIndex, TaskSpec, frame,
 };
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +104,15 @@ pub enum Command {
         task: TaskIndex,
         /// For people.
         reason: String,
+    },
+    /// The author's answer to an ended task of the active bundle is not the certified one, or none was certified.
+    Disagreement {
+        /// Which.
+        task: TaskIndex,
+        /// What it is about.
+        key: ResponseKey,
+        /// What the author signed.
+        digest: B256,
     },
     /// A member does not answer: it gets no duty until it is up again.
     Down {

@@ -179,6 +179,17 @@ pub struct Proposal {
     pub manifest_bytes: u32,
 }
 
+/// How the active bundle has done since its activation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Tasks created since.
+    pub tasks: u32,
+    /// Members whose answer to a task was not the certified one, with at most as many of those tasks as it takes to count.
+    pub dissents: BTreeMap<NodeId, BTreeSet<TaskIndex>>,
+    /// Members' answers to tasks that expired before anything was certified.
+    pub uncertified: BTreeMap<(TaskIndex, ResponseKey), BTreeMap<NodeId, B256>>,
+}
+
 /// Which cluster this is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cluster {
@@ -251,6 +262,8 @@ pub struct State {
     pub bundle_reports: BTreeMap<B256, BundleReports>,
     /// Members to whom the active bundle gave no answer, and why.
     pub no_answers: BTreeMap<NodeId, String>,
+    /// Whether its answers differ.
+    pub trial: Trial,
     /// Complaints: the newest 64 of (term, kind, task).
     pub complaints: VecDeque<Complaints>,
     /// Faults: the newest 256.

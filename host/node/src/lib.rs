@@ -26,6 +26,7 @@ pub mod membership;
 pub mod native;
 pub mod node;
 
+pub use bundles::Approval;
 pub use eigenshift_bls::Curve;
 pub use eigenshift_plugin::TenantOptions;
 pub use local::OperatorKeys;

@@ -21,7 +21,7 @@ use eigenshift_types::{Address, NodeId, NodeKey, Service};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::bundles;
+use crate::bundles::{self, Approval, Approvals};
 use crate::identity::{self, Record};
 use crate::membership::{Newcomer, Urls};
 
@@ -182,6 +182,8 @@ pub struct AvsOptions {
     pub chain: Arc<dyn Chain>,
     /// The AVS's logic.
     pub logic: Logic,
+    /// What it takes for another version of a plugin to become active.
+    pub approval: Approval,
     /// Timers that fire at the leader.
     pub timers: Vec<Timer>,
     /// What the operator gives a plugin. Without a store in it, the node keeps one in its directory when the grants have
@@ -373,10 +375,11 @@ impl Node {
                     host: self.plugins.clone(),
                     tenant: self.plugins.tenant_with(provided),
                     grants,
+                    approvals: Approvals::new(options.approval),
                     service: options.service.clone(),
                     chain: Arc::clone(&options.chain),
                 };
-                store.put(&bundle).await.map_err(|error| directory_error(&directory, &error))?;
+                store.begin(&bundle).await.map_err(|error| directory_error(&directory, &error))?;
                 let callbacks = match store.callbacks(bundle).await {
                     Ok(callbacks) => callbacks,
                     Err(refused) => {

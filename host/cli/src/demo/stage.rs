@@ -11,7 +11,7 @@ use eigenshift_engine::AvsHandle;
 use eigenshift_env::Env;
 use eigenshift_ledger::{Phase, Settings, Task};
 use eigenshift_node::local::loopback;
-use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, OperatorKeys};
+use eigenshift_node::{Approval, AvsOptions, Curve, Entrance, Logic, Node, OperatorKeys};
 use eigenshift_plugin::{Bundle, Grants, TenantOptions};
 use eigenshift_types::{Bytes, Outcome, Service, TaskIndex};
 
@@ -189,6 +189,7 @@ impl Stage {
             wallet: keys.wallet,
             chain: Arc::clone(&self.chain),
             logic: Logic::Plugin(bundle, Grants::all()),
+            approval: Approval::default(),
             timers: Vec::new(),
             provided: TenantOptions::default(),
         };

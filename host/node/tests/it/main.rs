@@ -10,13 +10,17 @@
 mod admin;
 mod assignment;
 mod cluster;
+mod crashes;
 mod directory;
 mod disputes;
 mod faults;
 mod forgetful;
+mod gates;
 mod http;
 mod joins;
 mod logic;
 mod responses;
+mod rounds;
 mod swap;
 mod tasks;
+mod versions;
