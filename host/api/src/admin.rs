@@ -9,7 +9,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use eigenshift_engine::{RequestError, Triggered};
+use eigenshift_engine::{RequestError, Shadow, Triggered};
 use eigenshift_env::Env;
 use eigenshift_types::{B256, Bytes};
 use http::{HeaderMap, header};
@@ -65,8 +65,7 @@ pub struct TaskRequest {
     pub payload: Bytes,
 }
 
-/// Says for which activation a publisher signed: given in the query with the bundle as body, or in the body for a former
-/// bundle.
+/// Says for which activation a publisher signed: given in the query with the bundle as body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signed {
@@ -74,6 +73,10 @@ pub struct Signed {
     pub sequence: u64,
     /// The publisher's signature; `0x` and hexadecimal.
     pub signature: Bytes,
+    /// At each member, on how many tasks the bundle runs beside the active one first; none: not at all.
+    pub shadow_tasks: Option<u32>,
+    /// In how many of them its answers may differ. [default: 0]
+    pub shadow_differences: Option<u32>,
 }
 
 /// A former bundle that is to come back.
@@ -177,7 +180,14 @@ async fn deploy(
     let avs = avs_of(&admin, path)?;
     let Query(signed) = query.map_err(|error| ApiError::new(400, "malformed", error.body_text()))?;
     let bundle = body::bytes(&admin.env, body, MAX_BUNDLE).await?;
-    let digest = avs.propose_bundle(bundle.into(), signed.sequence, signed.signature).await?;
+    let Signed { sequence, signature, shadow_tasks, shadow_differences } = signed;
+    let digest = match shadow_tasks {
+        None => avs.propose_bundle(bundle.into(), sequence, signature).await?,
+        Some(tasks) => {
+            let shadow = Shadow { tasks, differences: shadow_differences.unwrap_or_default() };
+            avs.propose_shadowed(bundle.into(), sequence, shadow, signature).await?
+        }
+    };
     Ok(Json(Deployed { digest }))
 }
 

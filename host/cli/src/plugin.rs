@@ -8,7 +8,7 @@ use eigenshift_chain::Wallet;
 use eigenshift_engine::http::{HttpClient, PostError};
 use eigenshift_engine::status::{AvsStatus, BundlesStatus};
 use eigenshift_env::Env;
-use eigenshift_ledger::command::activation_hash;
+use eigenshift_ledger::command::{Shadow, activation_hash, shadow_hash};
 use eigenshift_plugin::inspect::inspect;
 use eigenshift_plugin::{Bundle, Grants, Import, Manifest};
 use eigenshift_types::{B256, Bytes};
@@ -66,6 +66,12 @@ pub struct DeployArgs {
     /// File with the publisher account's secret key, 64 hexadecimal digits.
     #[arg(long, value_name = "FILE")]
     publisher_key: PathBuf,
+    /// Have it run beside the active bundle first, at each member, on so many tasks.
+    #[arg(long, value_name = "TASKS")]
+    shadow: Option<u32>,
+    /// In how many of these tasks its answers may differ: with more, members refuse it.
+    #[arg(long, value_name = "TASKS", requires = "shadow", default_value_t = 0)]
+    differences: u32,
 }
 
 /// Goes back.
@@ -139,7 +145,7 @@ async fn bundles(target: &Target) -> Result<(AvsStatus, String), CliError> {
 
 async fn list(args: ListArgs) -> Result<(), CliError> {
     let (AvsStatus { bundles, .. }, _) = bundles(&args.target).await?;
-    let BundlesStatus { active, activations, former, loaded, proposed, unapproved, no_answers, disagreements } = bundles;
+    let BundlesStatus { active, activations, former, loaded, proposed, unapproved, shadows, no_answers, disagreements } = bundles;
     let here = |digest: &B256| if loaded.contains(digest) { "loaded here" } else { "not loaded here" };
     println!("active    {active}  {}, {activations} activations so far", here(&active));
     for (node, why) in no_answers {
@@ -150,6 +156,15 @@ async fn list(args: ListArgs) -> Result<(), CliError> {
     }
     for bundle in proposed {
         println!("proposed  {}  {}, by node {}", bundle.digest, here(&bundle.digest), bundle.by);
+        if let Some(shadow) = shadows.get(&bundle.digest) {
+            println!(
+                "          in the shadow here: {} of {} tasks compared, {} differ, {} may",
+                shadow.compared, shadow.tasks, shadow.different, shadow.differences
+            );
+            if let Some(example) = &shadow.example {
+                println!("          {example}");
+            }
+        }
         let ready: Vec<String> = bundle.ready.iter().map(ToString::to_string).collect();
         if unapproved.contains(&bundle.digest) {
             println!("          waits for this operator: `eigenshift plugin approve {}`", bundle.digest);
@@ -166,9 +181,13 @@ async fn list(args: ListArgs) -> Result<(), CliError> {
 }
 
 /// A publisher's signature for the next activation.
-fn sign(key: &Path, status: &AvsStatus, digest: B256) -> Result<Bytes, CliError> {
+fn sign(key: &Path, status: &AvsStatus, digest: B256, shadow: Option<Shadow>) -> Result<Bytes, CliError> {
     let wallet = Wallet::from_hex(&read_secret(key)?).map_err(|error| file(key, error))?;
-    let hash = activation_hash(&status.service, digest, status.bundles.activations);
+    let sequence = status.bundles.activations;
+    let hash = match shadow {
+        None => activation_hash(&status.service, digest, sequence),
+        Some(shadow) => shadow_hash(&status.service, digest, sequence, shadow),
+    };
     wallet.sign_hash(hash).map_err(|error| file(key, error))
 }
 
@@ -177,10 +196,15 @@ async fn deploy(args: DeployArgs) -> Result<(), CliError> {
     let text = manifest(&args.manifest.clone().unwrap_or_else(beside))?;
     let bundle = Bundle::new(read_bounded(&args.component, MAX_COMPONENT)?, text);
     let (status, avs) = bundles(&args.target).await?;
-    let signature = sign(&args.publisher_key, &status, bundle.digest())?;
+    let shadow = args.shadow.map(|tasks| Shadow { tasks, differences: args.differences });
+    let signature = sign(&args.publisher_key, &status, bundle.digest(), shadow)?;
     let (config, _) = args.target.read()?;
     let admin = Administration::of(&config)?;
-    let path = format!("/v1/avs/{avs}/bundles?sequence={}&signature={signature}", status.bundles.activations);
+    let terms = shadow.map_or_else(String::new, |Shadow { tasks, differences }| {
+        format!("&shadow_tasks={tasks}&shadow_differences={differences}")
+    });
+    let sequence = status.bundles.activations;
+    let path = format!("/v1/avs/{avs}/bundles?sequence={sequence}&signature={signature}{terms}");
     let headers = [("authorization", admin.authorization.as_str())];
     let http = HttpClient::new(&Env::real());
     let deployed: Deployed = http
@@ -196,7 +220,7 @@ async fn rollback(args: RollbackArgs) -> Result<(), CliError> {
     let (status, avs) = bundles(&args.target).await?;
     let digest = args.digest.or_else(|| status.bundles.former.last().copied());
     let digest = digest.ok_or_else(|| CliError::Usage("no bundle was active before this one".to_owned()))?;
-    let signature = sign(&args.publisher_key, &status, digest)?;
+    let signature = sign(&args.publisher_key, &status, digest, None)?;
     let request = RollbackRequest { digest, sequence: status.bundles.activations, signature };
     tell(&args.target, &avs, "rollback", &request).await?;
     println!("proposed {digest}, which was active before");

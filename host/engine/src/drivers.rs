@@ -12,6 +12,7 @@ pub(crate) mod order;
 pub(crate) mod outbox;
 pub(crate) mod plan;
 pub(crate) mod respond;
+pub(crate) mod shadow;
 pub(crate) mod submit;
 pub(crate) mod swap;
 pub(crate) mod transactions;

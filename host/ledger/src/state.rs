@@ -9,7 +9,7 @@ use eigenshift_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::command::{ComplaintKind, Intent, PlanTask};
+use crate::command::{ComplaintKind, Intent, PlanTask, Shadow};
 use crate::rotation::Rotation;
 use crate::settings::Settings;
 use crate::window::Window;
@@ -177,6 +177,8 @@ pub struct Proposal {
     pub component_bytes: u32,
     /// Size of the manifest.
     pub manifest_bytes: u32,
+    /// What it must show before a member says that it has it ready.
+    pub shadow: Option<Shadow>,
 }
 
 /// How the active bundle has done since its activation.

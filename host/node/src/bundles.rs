@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use eigenshift_chain::Chain;
 use eigenshift_engine::callbacks::Callbacks;
-use eigenshift_engine::logics::{Bundles, LoadFailure, PART_BYTES};
+use eigenshift_engine::logics::{Bundles, LoadFailure, PART_BYTES, ShadowLogic};
 use eigenshift_engine::wasm::WasmCallbacks;
 use eigenshift_env::{Env, Pool};
 use eigenshift_ledger::apply::bundles::{MAX_COMPONENT_BYTES, MAX_MANIFEST_BYTES};
@@ -54,6 +54,8 @@ pub(crate) struct Store {
     pub host: Host,
     /// All versions share what the AVS may use.
     pub tenant: Tenant,
+    /// What versions in the shadow of the active one share.
+    pub shadow: Tenant,
     pub grants: Grants,
     pub approvals: Approvals,
     pub service: Service,
@@ -123,9 +125,31 @@ impl Store {
     ///
     /// # Errors
     /// [`LoadError`].
-    pub async fn callbacks(&self, bundle: Bundle) -> Result<Arc<dyn Callbacks>, LoadError> {
-        let plugin = self.host.load_for(&self.tenant, bundle, &self.grants).await?;
+    pub async fn callbacks(&self, bundle: Bundle) -> Result<Arc<WasmCallbacks>, LoadError> {
+        self.callbacks_for(&self.tenant, bundle).await
+    }
+
+    async fn callbacks_for(&self, tenant: &Tenant, bundle: Bundle) -> Result<Arc<WasmCallbacks>, LoadError> {
+        let plugin = self.host.load_for(tenant, bundle, &self.grants).await?;
         Ok(Arc::new(WasmCallbacks::new(plugin, self.service.clone(), Arc::clone(&self.chain))))
+    }
+
+    async fn load_for(&self, tenant: &Tenant, digest: B256) -> Result<Arc<WasmCallbacks>, LoadFailure> {
+        let bytes = self.blocking(move |env, directory| env.disk.read(&path(directory, digest), MAX_FILE)).await?;
+        let bytes = bytes.ok_or_else(|| LoadFailure::NotNow(format!("bundle {digest} is not on disk")))?;
+        let bundle = Bundle::from_bytes(&bytes.into()).filter(|bundle| bundle.digest() == digest);
+        let Some(bundle) = bundle else {
+            // Fetched anew with the next try.
+            self.blocking(move |env, directory| env.disk.remove(&path(directory, digest))).await?;
+            return Err(LoadFailure::NotNow(format!("the file of bundle {digest} was damaged")));
+        };
+        self.callbacks_for(tenant, bundle).await.map_err(|error| {
+            if is_transient(&error) {
+                LoadFailure::NotNow(error.to_string())
+            } else {
+                LoadFailure::Refused(error.to_string())
+            }
+        })
     }
 }
 
@@ -163,21 +187,11 @@ impl Bundles for Store {
     }
 
     async fn load(&self, digest: B256) -> Result<Arc<dyn Callbacks>, LoadFailure> {
-        let bytes = self.blocking(move |env, directory| env.disk.read(&path(directory, digest), MAX_FILE)).await?;
-        let bytes = bytes.ok_or_else(|| LoadFailure::NotNow(format!("bundle {digest} is not on disk")))?;
-        let bundle = Bundle::from_bytes(&bytes.into()).filter(|bundle| bundle.digest() == digest);
-        let Some(bundle) = bundle else {
-            // Fetched anew with the next try.
-            self.blocking(move |env, directory| env.disk.remove(&path(directory, digest))).await?;
-            return Err(LoadFailure::NotNow(format!("the file of bundle {digest} was damaged")));
-        };
-        self.callbacks(bundle).await.map_err(|error| {
-            if is_transient(&error) {
-                LoadFailure::NotNow(error.to_string())
-            } else {
-                LoadFailure::Refused(error.to_string())
-            }
-        })
+        self.load_for(&self.tenant, digest).await.map(|callbacks| callbacks as Arc<dyn Callbacks>)
+    }
+
+    async fn load_shadow(&self, digest: B256) -> Result<Arc<dyn ShadowLogic>, LoadFailure> {
+        self.load_for(&self.shadow, digest).await.map(|callbacks| callbacks as Arc<dyn ShadowLogic>)
     }
 
     async fn kept(&self) -> Result<Vec<B256>, LoadFailure> {

@@ -373,6 +373,7 @@ impl Node {
                     directory: directory.join("bundles"),
                     io: self.io_pool.clone(),
                     host: self.plugins.clone(),
+                    shadow: self.plugins.shadow_tenant(provided.clone()),
                     tenant: self.plugins.tenant_with(provided),
                     grants,
                     approvals: Approvals::new(options.approval),
@@ -388,7 +389,7 @@ impl Node {
                         return Err(refused.into());
                     }
                 };
-                (callbacks, Some(Arc::new(store) as Arc<dyn Bundles>))
+                (callbacks as Arc<dyn Callbacks>, Some(Arc::new(store) as Arc<dyn Bundles>))
             }
         };
         let newcomer = Newcomer {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use eigenshift_ledger::apply::bundles;
+use eigenshift_ledger::command::Shadow;
 use eigenshift_ledger::state::BundleReports;
 use eigenshift_ledger::{Command, State};
 use eigenshift_types::{B256, NodeId};
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::callbacks::Callbacks;
 use crate::context::{Backoff, Context};
+use crate::drivers::shadow::Verdict;
 use crate::logics::{Bundles, LoadFailure};
 use collect::{Collector, References};
 pub(crate) use fetch::serve;
@@ -39,12 +41,18 @@ struct Local {
     refused: BTreeMap<B256, String>,
     /// Proposed, and this operator has not said yes.
     unapproved: BTreeSet<B256>,
+    /// Running beside the active bundle.
+    shadowing: BTreeSet<B256>,
+    /// What came of it.
+    verdicts: BTreeMap<B256, Verdict>,
 }
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
     Load(B256),
+    /// Run it beside the active bundle.
+    Shadow(B256, Shadow),
     Drop(B256),
     Report(B256, Option<String>),
     Activate(B256, B256),
@@ -85,7 +93,7 @@ fn next(state: &State, local: &Local) -> Vec<Action> {
     };
     let mut actions: Vec<Action> =
         wanted.iter().filter(|digest| !here(digest)).map(|digest| Action::Load(*digest)).collect();
-    for digest in state.proposals.keys() {
+    for (digest, proposal) in &state.proposals {
         let reported = |reports: &BundleReports| {
             reports.ready.contains(&local.node) || reports.refused.contains_key(&local.node)
         };
@@ -94,8 +102,17 @@ fn next(state: &State, local: &Local) -> Vec<Action> {
         }
         if let Some(why) = local.refused.get(digest) {
             actions.push(Action::Report(*digest, Some(why.clone())));
-        } else if local.loaded.contains(digest) && !local.unapproved.contains(digest) {
-            actions.push(Action::Report(*digest, None));
+            continue;
+        }
+        if !local.loaded.contains(digest) {
+            continue;
+        }
+        match (proposal.shadow, local.verdicts.get(digest)) {
+            (Some(shadow), None) if !local.shadowing.contains(digest) => actions.push(Action::Shadow(*digest, shadow)),
+            (Some(_), None) => {}
+            (Some(_), Some(Verdict::Failed(why))) => actions.push(Action::Report(*digest, Some(why.clone()))),
+            (None, _) | (Some(_), Some(Verdict::Passed)) if local.unapproved.contains(digest) => {}
+            (None, _) | (Some(_), Some(Verdict::Passed)) => actions.push(Action::Report(*digest, None)),
         }
     }
     actions.extend(duty(state, local));
@@ -223,7 +240,10 @@ impl Swapper {
             loading: self.loads.digests.clone(),
             refused: self.refused.clone(),
             unapproved: unapproved(context, self.bundles.as_ref()).into_iter().collect(),
+            shadowing: context.shadows.digests(),
+            verdicts: context.shadows.verdicts(),
         };
+        context.shadows.retain(&context.ledger.read(proposed));
         let refused = &mut self.refused;
         let actions = context.ledger.read(|state| {
             let wanted = wanted(state);
@@ -237,6 +257,7 @@ impl Swapper {
                     self.loads.start(context, &self.bundles, digest);
                     true
                 }
+                Action::Shadow(digest, terms) => shadow(context, self.bundles.as_ref(), digest, terms).await,
                 Action::Drop(digest) => {
                     context.logics.remove(digest);
                     tracing::info!(avs = %context.service.avs, bundle = %digest, "bundle dropped: no open task runs it");
@@ -292,6 +313,22 @@ impl Swapper {
                 self.context.counters.count("bundle-collection", "failed");
                 tracing::warn!(avs = %self.context.service.avs, "old bundles were not removed: {error}");
             }
+        }
+    }
+}
+
+/// Has a bundle that is loaded run beside the active one too.
+async fn shadow(context: &Context, bundles: &dyn Bundles, digest: B256, terms: Shadow) -> bool {
+    match bundles.load_shadow(digest).await {
+        Ok(logic) => {
+            tracing::info!(avs = %context.service.avs, bundle = %digest, tasks = terms.tasks, "running in the shadow");
+            context.shadows.start(digest, logic, terms);
+            true
+        }
+        Err(why) => {
+            context.counters.count("shadow", "not-loaded");
+            tracing::warn!(avs = %context.service.avs, bundle = %digest, "not run in the shadow yet: {why}");
+            false
         }
     }
 }
@@ -393,7 +430,7 @@ mod tests {
     const ME: NodeId = NodeId(1);
 
     fn proposed(at: u64) -> Proposal {
-        Proposal { proposed_at: at, by: NodeId(2), component_bytes: 1, manifest_bytes: 1 }
+        Proposal { proposed_at: at, by: NodeId(2), component_bytes: 1, manifest_bytes: 1, shadow: None }
     }
 
     fn local(loaded: &[B256]) -> Local {
@@ -404,6 +441,8 @@ mod tests {
             loading: BTreeSet::new(),
             refused: BTreeMap::new(),
             unapproved: BTreeSet::new(),
+            shadowing: BTreeSet::new(),
+            verdicts: BTreeMap::new(),
         }
     }
 

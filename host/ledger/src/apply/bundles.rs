@@ -7,7 +7,7 @@ use eigenshift_types::{NodeId, OperatorSet, Outcome as Ending, ResponseKey, Task
 
 use super::{Context, Outcome, agreed};
 use crate::Settings;
-use crate::command::{ProposeBundle, activation_hash};
+use crate::command::{ProposeBundle, activation_hash, shadow_hash};
 use crate::reply::{Accepted, Refusal};
 use crate::state::{Phase, Proposal, State, Trial, push_bounded};
 
@@ -15,6 +15,7 @@ const MAX_PROPOSALS: usize = 8;
 const MAX_FORMER: usize = 16;
 const MAX_WHY: usize = 1024;
 const MAX_UNCERTIFIED: usize = 1024;
+const MAX_SHADOW: u32 = 10_000;
 
 /// Largest component and manifest of a bundle that can be proposed, bytes: every member fetches and keeps them.
 pub const MAX_COMPONENT_BYTES: u32 = 64 << 20;
@@ -30,7 +31,7 @@ fn invalid(why: &'static str) -> Refusal {
 
 pub(super) fn propose(state: &mut State, context: Context, bundle: ProposeBundle) -> Outcome {
     let (settings, cluster) = agreed(state)?;
-    let ProposeBundle { digest, component_bytes, manifest_bytes, sequence, publisher_signature } = bundle;
+    let ProposeBundle { digest, component_bytes, manifest_bytes, sequence, shadow, publisher_signature } = bundle;
     if digest == state.bundle {
         return Err(invalid("the bundle is active already"));
     }
@@ -40,12 +41,20 @@ pub(super) fn propose(state: &mut State, context: Context, bundle: ProposeBundle
     if sequence != state.activations {
         return Err(invalid("it was signed for another activation: have it signed for the next one"));
     }
-    let publisher = publisher(&publisher_signature, activation_hash(&cluster.service, digest, sequence));
+    if shadow.is_some_and(|shadow| !(1..=MAX_SHADOW).contains(&shadow.tasks) || shadow.differences > shadow.tasks) {
+        return Err(invalid("a shadow is compared on 1 to 10,000 tasks, and differs in no more than these"));
+    }
+    let hash = match shadow {
+        None => activation_hash(&cluster.service, digest, sequence),
+        Some(shadow) => shadow_hash(&cluster.service, digest, sequence, shadow),
+    };
+    let publisher = publisher(&publisher_signature, hash);
     if !publisher.is_some_and(|who| settings.publishers.contains(&who)) {
         return Err(invalid("none of the cluster's publishers signed it"));
     }
-    if state.proposals.contains_key(&digest) {
-        return Ok(Accepted::Plain);
+    if let Some(known) = state.proposals.get(&digest) {
+        let same = known.shadow == shadow;
+        return if same { Ok(Accepted::Plain) } else { Err(invalid("it is proposed already, with another shadow")) };
     }
     if state.proposals.len() >= MAX_PROPOSALS {
         let oldest = state.proposals.iter().min_by_key(|(_, proposal)| proposal.proposed_at);
@@ -53,7 +62,7 @@ pub(super) fn propose(state: &mut State, context: Context, bundle: ProposeBundle
             state.proposals.remove(&oldest);
         }
     }
-    let proposal = Proposal { proposed_at: context.index, by: context.author, component_bytes, manifest_bytes };
+    let proposal = Proposal { proposed_at: context.index, by: context.author, component_bytes, manifest_bytes, shadow };
     state.proposals.insert(digest, proposal);
     forget_reports(state);
     Ok(Accepted::Plain)

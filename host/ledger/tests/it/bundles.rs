@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use alloy_primitives::B256;
-use eigenshift_ledger::command::{ProposeBundle, activation_hash};
+use eigenshift_ledger::command::{ProposeBundle, Shadow, activation_hash, shadow_hash};
 use eigenshift_ledger::settings::{Mode, Trial};
 use eigenshift_ledger::{Command, Machine};
 use eigenshift_types::Outcome;
@@ -28,8 +28,26 @@ fn proposal(sim: &Sim, digest: B256, publisher: usize, sequence: u64) -> Command
         component_bytes: 1000,
         manifest_bytes: 100,
         sequence,
+        shadow: None,
         publisher_signature: sign_hash(&sim.operators[publisher].account, hash),
     }))
+}
+
+const SHADOW: Shadow = Shadow { tasks: 10, differences: 1 };
+
+/// Proposed with one shadow, signed with another.
+fn shadowed(sim: &Sim, proposed: Shadow, signed: Shadow) -> Command {
+    let mut proposal = proposal(sim, NEW, 3, 0);
+    if let Command::ProposeBundle(bundle) = &mut proposal {
+        bundle.shadow = Some(proposed);
+        let hash = shadow_hash(&service(), NEW, 0, signed);
+        bundle.publisher_signature = sign_hash(&sim.operators[3].account, hash);
+    }
+    proposal
+}
+
+fn shadowed_so(sim: &Sim, shadow: Shadow) -> Command {
+    shadowed(sim, shadow, shadow)
 }
 
 fn activate(sim: &Sim, digest: B256) -> Command {
@@ -61,6 +79,11 @@ fn a_bundle_is_proposed_with_a_publishers_signature_for_the_next_activation() {
         ("another number than was signed", with(|bundle| bundle.sequence = 7), "invalid-bundle"),
         ("a huge component", with(|bundle| bundle.component_bytes = u32::MAX), "too-large"),
         ("a huge manifest", with(|bundle| bundle.manifest_bytes = u32::MAX), "too-large"),
+        ("a shadow that nobody signed for", with(|bundle| bundle.shadow = Some(SHADOW)), "invalid-bundle"),
+        ("another shadow than was signed", shadowed(&sim, Shadow { tasks: 9, ..SHADOW }, SHADOW), "invalid-bundle"),
+        ("a shadow on no task", shadowed_so(&sim, Shadow { tasks: 0, differences: 0 }), "invalid-bundle"),
+        ("a shadow on too many", shadowed_so(&sim, Shadow { tasks: 10_001, differences: 0 }), "invalid-bundle"),
+        ("more differences than tasks", shadowed_so(&sim, Shadow { tasks: 5, differences: 6 }), "invalid-bundle"),
         ("a report on what nobody proposed", Command::BundleReady { digest: NEW }, "invalid-bundle"),
     ];
     for (name, command, expected) in cases {
@@ -71,6 +94,8 @@ fn a_bundle_is_proposed_with_a_publishers_signature_for_the_next_activation() {
     must(&mut sim, 1, &good);
     must(&mut sim, 2, &good);
     assert_eq!(sim.state().proposals.len(), 1);
+    let other = shadowed_so(&sim, SHADOW);
+    assert_eq!(outcome(&sim.log_as(1, &other)), "invalid-bundle", "it is proposed without one");
     // There is room for eight; the oldest makes room.
     for number in 0..8 {
         let next = proposal(&sim, B256::repeat_byte(number), 3, 0);
@@ -78,6 +103,14 @@ fn a_bundle_is_proposed_with_a_publishers_signature_for_the_next_activation() {
     }
     assert_eq!(sim.state().proposals.len(), 8);
     assert!(!sim.state().proposals.contains_key(&NEW));
+}
+
+#[test]
+fn a_shadow_is_agreed_on_with_the_proposal() {
+    let mut sim = with_publisher();
+    let proposal = shadowed_so(&sim, SHADOW);
+    must(&mut sim, 1, &proposal);
+    assert_eq!(sim.state().proposals[&NEW].shadow, Some(SHADOW));
 }
 
 #[test]

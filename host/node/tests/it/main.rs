@@ -21,6 +21,7 @@ mod joins;
 mod logic;
 mod responses;
 mod rounds;
+mod shadows;
 mod swap;
 mod tasks;
 mod versions;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use eigenshift_env::Env;
 use eigenshift_ledger::State;
 use eigenshift_ledger::settings::{Expiry, Mode};
-use eigenshift_node::{Approval, Logic};
+use eigenshift_node::Logic;
 use eigenshift_plugin::{Bundle, Grants, Host, HostOptions, Import};
 use eigenshift_types::{B256, BlockRef, Outcome, U256};
 use futures::future::join_all;
@@ -22,7 +22,7 @@ fn version(bundle: &Bundle, number: u32) -> Bundle {
     Bundle::new(bundle.component().clone(), manifest)
 }
 
-async fn start(bundle: &Bundle) -> Cluster {
+pub async fn start(bundle: &Bundle) -> Cluster {
     let plan = Plan {
         settings: |settings| {
             settings.publishers = vec![publisher().address()];
@@ -48,7 +48,7 @@ async fn square(cluster: &Cluster, key: String, number: u64) -> B256 {
     task.spec.bundle_digest
 }
 
-async fn deploy(cluster: &Cluster, at: usize, bundle: &Bundle) {
+pub async fn deploy(cluster: &Cluster, at: usize, bundle: &Bundle) {
     rounds::deploy(&cluster.service, cluster.handle(at), bundle).await;
 }
 
@@ -373,49 +373,5 @@ async fn a_bundle_on_whose_answers_operators_differ_is_rolled_back() {
     let index = cluster.request("after", [7; 32]).await;
     let (task, outcome) = cluster.ended(index).await;
     assert_eq!((task.spec.bundle_digest, outcome), (first.digest(), Outcome::Done));
-    cluster.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_that_wants_to_be_asked_has_a_bundle_ready_when_it_says_so_and_its_word_stands_after_a_restart() {
-    let (first, second) = (numbered(0, 0), numbered(1, 0));
-    let plan = Plan {
-        settings: |settings| {
-            settings.publishers = vec![publisher().address()];
-            settings.rotation.mode = Mode::Assignment;
-        },
-        ..Plan::of(3)
-    };
-    let mut cluster = Cluster::prepare(&plan).await;
-    cluster.operators[2].approval = Approval::Manual;
-    let logic = || Logic::Plugin(first.clone(), Grants::all());
-    for number in 0..3 {
-        cluster.run(number, logic()).await;
-    }
-    cluster.wait_voters(3).await;
-    let refused = cluster.handle(2).approve_bundle(second.digest()).await.unwrap_err();
-    assert_eq!(refused.code(), "unknown-bundle");
-    deploy(&cluster, 0, &second).await;
-    let ready = |state: &State| (state.bundle_reports.get(&second.digest())?.ready.len() == 2).then_some(());
-    wait(cluster.handle(2), "the others are ready", ready).await;
-    let loaded = |cluster: &Cluster| cluster.handle(2).status().bundles.loaded.contains(&second.digest());
-    until("it is loaded", || loaded(&cluster)).await;
-    cluster.stop(2).await;
-    cluster.run(2, logic()).await;
-    until("it is loaded again", || loaded(&cluster)).await;
-    let status = cluster.handle(2).status().bundles;
-    assert_eq!((status.unapproved, status.active), (vec![second.digest()], first.digest()));
-    assert!(cluster.handle(0).status().bundles.unapproved.is_empty());
-    assert!(cluster.handle(2).read(|state| ready(state)).is_some(), "it has not reported");
-
-    cluster.handle(2).approve_bundle(second.digest()).await.unwrap();
-    active(&cluster, second.digest()).await;
-    // What it configured needs no other word.
-    roll_back(&cluster.service, cluster.handle(1), first.digest()).await;
-    active(&cluster, first.digest()).await;
-    cluster.stop(2).await;
-    cluster.run(2, logic()).await;
-    roll_back(&cluster.service, cluster.handle(0), second.digest()).await;
-    active(&cluster, second.digest()).await;
     cluster.end().await;
 }

@@ -37,6 +37,12 @@ pub fn version(number: u8, functions: usize) -> Bundle {
     Bundle::new(component, guest.manifest)
 }
 
+/// As [`version`] 0, under another manifest: another bundle with the same answers.
+pub fn same(number: u8) -> Bundle {
+    let component = version(0, 0).component().clone();
+    Bundle::new(component, manifest("imports = []", &format!("fuel = {}", 100_000_000 + u32::from(number))))
+}
+
 /// Where imports put their results, and a zeroed place for a digest.
 const OUT: u32 = 8192;
 const PADDED: u32 = 10_000;
@@ -70,6 +76,15 @@ fn signing_what_it_says(guest: &mut Guest) {
 /// Of these, each version keeps the first request it ever gets, unless one of them kept one before, and answers with what
 /// is kept.
 pub fn keeper(number: u8) -> Bundle {
+    keeping(number, false)
+}
+
+/// As [`keeper`], but each request is kept over what was there.
+pub fn scribbler(number: u8) -> Bundle {
+    keeping(number, true)
+}
+
+fn keeping(number: u8, always: bool) -> Bundle {
     let mut guest = Guest { imports: IMPORT_KEYVALUE.to_owned(), ..Guest::default() };
     guest.extra = format!("(data (i32.const {NAME}) \"kept\")");
     guest.world.push_str(&format!("import {KEYVALUE}; import {ATOMICS};"));
@@ -78,19 +93,23 @@ pub fn keeper(number: u8) -> Bundle {
     guest.body(
         "on-task-request",
         &format!(
-            "(local $b i32)
+            "(local $b i32) (local $found i32)
              (call $kv_open (i32.const 0) (i32.const 0) (i32.const {OUT}))
              (local.set $b (i32.load (i32.const {opened})))
              (call $kv_get (local.get $b) (i32.const {NAME}) (i32.const 4) (i32.const {OUT}))
-             (if (i32.load8_u (i32.const {opened}))
+             (local.set $found (i32.load8_u (i32.const {opened})))
+             (if (local.get $found)
                (then
                  (i32.store (i32.const {first}) (i32.load (i32.const {text})))
                  (i32.store (i32.const {length}) (i32.load (i32.const {text_length}))))
                (else
-                 (call $kv_set (local.get $b) (i32.const {NAME}) (i32.const 4) (local.get 1) (local.get 2) (i32.const {OUT}))
                  (i32.store (i32.const {first}) (local.get 1))
                  (i32.store (i32.const {length}) (local.get 2))))
+             (if (i32.or (i32.eqz (local.get $found)) (i32.const {always}))
+               (then (call $kv_set
+                 (local.get $b) (i32.const {NAME}) (i32.const 4) (local.get 1) (local.get 2) (i32.const {OUT}))))
              {answered}",
+            always = u8::from(always),
             opened = OUT + 4,
             text = OUT + 8,
             text_length = OUT + 12,
