@@ -39,7 +39,7 @@ cargo xtask COMMAND
   test [STAGES]      setup --anvil, then every check, or only the stages named of:
                      fmt contracts clippy guests licences fuzz libraries build languages test
   bench [NAMES]      setup, then the figures, one a line: name value unit; all, or only those of:
-                     bls aggregation plugin cluster
+                     bls aggregation plugin cluster swap
   fuzz [TARGET] [SECONDS]
                      fuzzes one target of host/bls/fuzz, or each, for so long; default 600
   fuzz TARGET FILE   runs one input once, such as one that made a target fail

@@ -145,7 +145,8 @@ async fn bundles(target: &Target) -> Result<(AvsStatus, String), CliError> {
 
 async fn list(args: ListArgs) -> Result<(), CliError> {
     let (AvsStatus { bundles, .. }, _) = bundles(&args.target).await?;
-    let BundlesStatus { active, activations, former, loaded, proposed, unapproved, shadows, no_answers, disagreements } = bundles;
+    let BundlesStatus { active, activations, former, loaded, proposed, unapproved, shadows, no_answers, disagreements } =
+        bundles;
     let here = |digest: &B256| if loaded.contains(digest) { "loaded here" } else { "not loaded here" };
     println!("active    {active}  {}, {activations} activations so far", here(&active));
     for (node, why) in no_answers {

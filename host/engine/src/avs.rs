@@ -24,7 +24,9 @@ use crate::drivers::inbox::{Inbox, Rejection};
 use crate::drivers::outbox::Ack;
 use crate::drivers::shadow::Shadows;
 use crate::drivers::trigger::{Timer, TriggerError, Triggered, Triggers};
-use crate::drivers::{aggregate, dissent, lead, members, plan, respond, shadow, submit, swap, trigger, watch as watcher};
+use crate::drivers::{
+    aggregate, dissent, lead, members, plan, respond, shadow, submit, swap, trigger, watch as watcher,
+};
 use crate::evidence::{EvidenceError, EvidenceStore};
 use crate::guard::{Guard, GuardError, Owner};
 use crate::http::HttpClient;
@@ -413,7 +415,10 @@ impl AvsHandle {
             applied: state.applied,
             members: member_statuses(state),
             settings: state.settings.clone(),
-            bundles: BundlesStatus::of(state, BundlesHere { loaded, unapproved, shadows: self.context.shadows.progress() }),
+            bundles: BundlesStatus::of(
+                state,
+                BundlesHere { loaded, unapproved, shadows: self.context.shadows.progress() },
+            ),
             hand_over_due: state.rotation.due,
             live_tasks: state.live_tasks().count(),
             ended_tasks: state.ended.len(),

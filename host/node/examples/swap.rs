@@ -22,7 +22,7 @@ use rounds::Scale;
 
 /// Tasks between two swaps: a second of them.
 const SCALE: Scale =
-    Scale { operators: 4, tasks_per_second: 50, swaps: 20, roll_backs: 5, functions: 16, between: 50 };
+    Scale { operators: 4, tasks_per_second: 50, open: 128, swaps: 20, roll_backs: 5, functions: 16, between: 50 };
 
 fn print(name: &str, value: Duration) {
     println!("{name} {:.1} ms", value.as_secs_f64() * 1e3);
@@ -42,4 +42,5 @@ async fn main() {
     print("swap_ready_ms", percentile(&figures.ready, 50));
     print("swap_task_p99_ms", percentile(&figures.swapping, 99));
     print("swap_steady_task_p99_ms", percentile(&figures.steady, 99));
+    println!("swap_tasks_per_second {:.1} 1/s", figures.rate);
 }

@@ -94,8 +94,14 @@ impl AvsHandle {
             let message = format!("bundle {digest} was not active among the last 16: deploy it");
             return Err(RequestError { code: "unknown-bundle".to_owned(), message });
         }
-        let proposal =
-            ProposeBundle { digest, component_bytes: 0, manifest_bytes: 0, sequence, shadow: None, publisher_signature };
+        let proposal = ProposeBundle {
+            digest,
+            component_bytes: 0,
+            manifest_bytes: 0,
+            sequence,
+            shadow: None,
+            publisher_signature,
+        };
         let command = Command::ProposeBundle(Box::new(proposal));
         self.context.ledger.propose(&command).await.map(drop).map_err(command_refused)
     }

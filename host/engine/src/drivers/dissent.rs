@@ -42,11 +42,8 @@ fn differing(task: &Ended, signed: &[Signed]) -> Vec<Command> {
         Some(certified) => *certified != signed.digest,
         None => task.expired,
     };
-    let log = |signed: &Signed| Command::Disagreement {
-        task: task.index,
-        key: signed.key.clone(),
-        digest: signed.digest,
-    };
+    let log =
+        |signed: &Signed| Command::Disagreement { task: task.index, key: signed.key.clone(), digest: signed.digest };
     signed.iter().filter(differs).map(log).collect()
 }
 
@@ -109,11 +106,8 @@ mod tests {
     fn what_differs_from_the_certified_answer_is_logged_and_what_has_none_only_when_the_task_expired() {
         let certified = [(key("a"), B256::repeat_byte(1))].into();
         let task = |expired| Ended { index: 7, certified: BTreeMap::clone(&certified), expired };
-        let logged = |name: &str, digest| Command::Disagreement {
-            task: 7,
-            key: key(name),
-            digest: B256::repeat_byte(digest),
-        };
+        let logged =
+            |name: &str, digest| Command::Disagreement { task: 7, key: key(name), digest: B256::repeat_byte(digest) };
         let same = [signed("a", 1)];
         assert_eq!(differing(&task(false), &same), []);
         assert_eq!(differing(&task(true), &same), []);

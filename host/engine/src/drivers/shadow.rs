@@ -125,9 +125,9 @@ fn difference(sample: &Sample, answers: Result<Vec<Signable>, CallError>) -> Res
     let index = sample.task.index;
     let answers: BTreeSet<(ResponseKey, B256)> = match answers {
         Ok(answers) => answers.into_iter().map(|answer| (answer.key, answer.digest)).collect(),
-        Err(
-            error @ (CallError::Busy | CallError::Deadline | CallError::Internal(_) | CallError::RetryAfter(_)),
-        ) => return Err(error),
+        Err(error @ (CallError::Busy | CallError::Deadline | CallError::Internal(_) | CallError::RetryAfter(_))) => {
+            return Err(error);
+        }
         Err(error) => return Ok(Some(format!("to task {index} it has none: {error}"))),
     };
     if answers == sample.answers {
@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_shadow_passes_after_its_tasks_and_fails_with_the_first_difference_too_many() {
-        let status = |compared, different| ShadowStatus { tasks: 3, differences: 1, compared, different, example: None };
+        let status =
+            |compared, different| ShadowStatus { tasks: 3, differences: 1, compared, different, example: None };
         assert_eq!(verdict(&status(2, 1)), None);
         assert_eq!(verdict(&status(3, 1)), Some(Verdict::Passed));
         assert!(matches!(verdict(&status(2, 2)), Some(Verdict::Failed(why)) if why.contains("2 of 2 tasks")));

@@ -81,7 +81,8 @@ fn wanted(state: &State) -> Vec<B256> {
 
 /// The oldest first.
 fn proposed(state: &State) -> Vec<B256> {
-    let mut proposed: Vec<_> = state.proposals.iter().map(|(digest, proposal)| (proposal.proposed_at, *digest)).collect();
+    let mut proposed: Vec<_> =
+        state.proposals.iter().map(|(digest, proposal)| (proposal.proposed_at, *digest)).collect();
     proposed.sort_unstable();
     proposed.into_iter().map(|(_, digest)| digest).collect()
 }
@@ -94,9 +95,8 @@ fn next(state: &State, local: &Local) -> Vec<Action> {
     let mut actions: Vec<Action> =
         wanted.iter().filter(|digest| !here(digest)).map(|digest| Action::Load(*digest)).collect();
     for (digest, proposal) in &state.proposals {
-        let reported = |reports: &BundleReports| {
-            reports.ready.contains(&local.node) || reports.refused.contains_key(&local.node)
-        };
+        let reported =
+            |reports: &BundleReports| reports.ready.contains(&local.node) || reports.refused.contains_key(&local.node);
         if state.bundle_reports.get(digest).is_some_and(reported) || !state.members.contains_key(&local.node) {
             continue;
         }
@@ -465,7 +465,11 @@ mod tests {
         let mut expected: Vec<Action> = loads.into_iter().map(Action::Load).collect();
         expected.push(Action::Drop(stray));
         assert_eq!(next(&state, &local(&[stray])), expected);
-        assert_eq!(References::of(&state).run.len() + References::of(&state).proposed.len(), 8, "their bytes are kept longer");
+        assert_eq!(
+            References::of(&state).run.len() + References::of(&state).proposed.len(),
+            8,
+            "their bytes are kept longer"
+        );
     }
 
     #[test]
@@ -479,5 +483,15 @@ mod tests {
         reports.ready.insert(ME);
         sim.bundle_reports.insert(NEW, reports);
         assert_eq!(next(&sim, &loaded), []);
+    }
+
+    #[test]
+    fn a_leader_logs_an_operator_set_when_none_is_known_for_a_proposal_to_count_under() {
+        let mut state = State { bundle: OLD, ..State::default() };
+        let leading = Local { leads: true, ..local(&[OLD, NEW]) };
+        assert_eq!(next(&state, &leading), [Action::Drop(NEW)]);
+        state.proposals.insert(NEW, proposed(1));
+        assert_eq!(next(&state, &leading), [Action::LogSet]);
+        assert_eq!(next(&state, &local(&[OLD, NEW])), [], "a follower waits");
     }
 }

@@ -13,7 +13,9 @@ use eigenshift_env::Env;
 use eigenshift_ledger::settings::{Policy, RotationSettings};
 use eigenshift_ledger::{Phase, Settings, State, Task};
 use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
-use eigenshift_node::{Approval, AvsOptions, Curve, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions};
+use eigenshift_node::{
+    Approval, AvsOptions, Curve, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions,
+};
 use eigenshift_plugin::{ChainReadError, ChainReader, EventLog, Header};
 use eigenshift_types::{Address, B256, BlockRef, Bytes, Outcome, Service, TaskIndex};
 use futures::FutureExt;

@@ -1,6 +1,7 @@
 //! Swaps and roll-backs in a row under a steady load, with what must hold of them: for the test and for the bench.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eigenshift_chain::Wallet;
@@ -12,8 +13,9 @@ use eigenshift_node::Logic;
 use eigenshift_plugin::{Bundle, Grants};
 use eigenshift_types::{B256, Bytes, NodeId, Outcome, Service, TaskIndex};
 use futures::future::join_all;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::cluster::{Cluster, Plan, wait, within};
 use crate::versions::{answer, digest, version};
@@ -22,6 +24,8 @@ use crate::versions::{answer, digest, version};
 pub struct Scale {
     pub operators: usize,
     pub tasks_per_second: u32,
+    /// Tasks open at once: on a machine that cannot keep up the rate sinks, instead of the tasks piling up.
+    pub open: usize,
     pub swaps: u8,
     pub roll_backs: u8,
     /// Code of each version, in functions of 4 KiB.
@@ -30,7 +34,7 @@ pub struct Scale {
     pub between: usize,
 }
 
-/// What it came to, each sorted.
+/// What it came to, durations sorted.
 #[derive(Default)]
 pub struct Figures {
     /// From the deployment until the activation: fetching, checking, compiling, trying out, reporting.
@@ -43,6 +47,8 @@ pub struct Figures {
     pub steady: Vec<Duration>,
     /// The same of tasks during which one was.
     pub swapping: Vec<Duration>,
+    /// Tasks a second, on average: what was asked for, unless the machine could not keep up.
+    pub rate: f64,
 }
 
 /// The account of whoever may sign bundles.
@@ -113,18 +119,28 @@ async fn ask(handle: AvsHandle, number: usize) -> Asked {
     (index, start, start.elapsed())
 }
 
-/// Asks for tasks at a steady rate, whatever becomes of those before, until it is stopped.
-async fn load(handles: Vec<AvsHandle>, per_second: u32, mut stopped: watch::Receiver<bool>) -> Vec<Asked> {
+/// Asks for tasks at a steady rate, as long as not too many are open, until it is stopped.
+async fn load(handles: Vec<AvsHandle>, limits: (u32, usize), mut stopped: watch::Receiver<bool>) -> Vec<Asked> {
+    let (per_second, open) = limits;
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let slots = Arc::new(Semaphore::new(open));
     let mut asked: Vec<JoinHandle<Asked>> = Vec::new();
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {
-                let number = asked.len();
-                asked.push(tokio::spawn(ask(handles[number % handles.len()].clone(), number)));
-            }
+        let slot = async {
+            ticks.tick().await;
+            Arc::clone(&slots).acquire_owned().await.unwrap()
+        };
+        let slot = tokio::select! {
+            slot = slot => slot,
             _ = stopped.changed() => break,
-        }
+        };
+        let (handle, number) = (handles[asked.len() % handles.len()].clone(), asked.len());
+        asked.push(tokio::spawn(async move {
+            let asked = ask(handle, number).await;
+            drop(slot);
+            asked
+        }));
     }
     join_all(asked).await.into_iter().map(|task| task.unwrap()).collect()
 }
@@ -216,12 +232,15 @@ pub async fn run(scale: &Scale) -> Figures {
     cluster.wait_voters(scale.operators).await;
     let stop = watch::Sender::new(false);
     let handles = (0..scale.operators).map(|number| cluster.handle(number).clone()).collect();
-    let asking = tokio::spawn(load(handles, scale.tasks_per_second, stop.subscribe()));
+    let start = Instant::now();
+    let asking = tokio::spawn(load(handles, (scale.tasks_per_second, scale.open), stop.subscribe()));
     let observing = tokio::spawn(observe(cluster.handle(0).clone(), stop.subscribe()));
     let mut figures = Figures::default();
     let (versions, windows) = swap(&cluster, scale, &mut figures).await;
+    let asked_for = start.elapsed();
     stop.send_replace(true);
     let (asked, created) = (asking.await.unwrap(), observing.await.unwrap());
+    figures.rate = f64::from(u32::try_from(asked.len()).unwrap()) / asked_for.as_secs_f64();
     holds(&cluster, &versions, &asked).await;
     for (_, start, took) in &asked {
         let swapping = windows.iter().any(|(from, to)| start < to && *start + *took > *from);
@@ -231,7 +250,7 @@ pub async fn run(scale: &Scale) -> Figures {
         let gap = after.1.duration_since(before.1);
         if before.0 == after.0 { figures.usual_gaps.push(gap) } else { figures.gaps.push(gap) }
     }
-    let Figures { ready, gaps, usual_gaps, steady, swapping } = &mut figures;
+    let Figures { ready, gaps, usual_gaps, steady, swapping, .. } = &mut figures;
     [ready, gaps, usual_gaps, steady, swapping].into_iter().for_each(|all| all.sort_unstable());
     cluster.end().await;
     figures
@@ -261,7 +280,8 @@ async fn holds(cluster: &Cluster, versions: &[Bundle], asked: &[Asked]) {
                 assert_eq!(certificates[0].payload, answer(number), "task {index}");
             }
             // In the order of the log, each version begins where the one before ends.
-            let mut tasks: Vec<_> = state.tasks.values().map(|task| (task.created_at, task.spec.bundle_digest)).collect();
+            let mut tasks: Vec<_> =
+                state.tasks.values().map(|task| (task.created_at, task.spec.bundle_digest)).collect();
             tasks.sort_unstable();
             let mut order: Vec<B256> = tasks.into_iter().map(|(_, digest)| digest).collect();
             order.dedup();

@@ -3,11 +3,13 @@
 use eigenshift_ledger::State;
 use eigenshift_ledger::command::{Shadow, shadow_hash};
 use eigenshift_ledger::settings::Mode;
-use eigenshift_node::{Approval, Logic};
+use eigenshift_node::{Approval, Logic, identity};
 use eigenshift_plugin::{Bundle, Grants};
-use eigenshift_types::Outcome;
+use eigenshift_types::{B256, Outcome};
+use serde_json::json;
 
 use crate::cluster::{Cluster, Plan, until, wait};
+use crate::http::ask;
 use crate::rounds::{active, publisher, roll_back};
 use crate::swap::{deploy, start};
 use crate::versions::{keeper, same, scribbler, version as numbered};
@@ -136,5 +138,51 @@ async fn a_bundle_in_the_shadow_reads_what_is_kept_and_writes_nothing() {
     // Now it writes.
     assert_eq!(ask("kept").await, "first");
     assert_eq!(ask("last").await, "kept");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_admin_listener_takes_bundles_with_their_terms_and_an_operators_word() {
+    let plan =
+        Plan { settings: |settings| settings.publishers = vec![publisher().address()], admin: true, ..Plan::of(1) };
+    let mut cluster = Cluster::prepare(&plan).await;
+    cluster.operators[0].approval = Approval::Manual;
+    cluster.run(0, Logic::Plugin(numbered(0, 0), Grants::all())).await;
+    cluster.wait_voters(1).await;
+    let admin = format!("http://{}", cluster.node(0).admin_addr().unwrap());
+    let token = identity::admin_token(&cluster.env, &cluster.operators[0].directory).unwrap();
+    let authorized = format!("Bearer {}", token.as_str());
+    let post = async |rest: &str, body: &[u8]| {
+        let headers = [("authorization", authorized.as_str())];
+        ask(&cluster.env, &admin, "POST", &cluster.path(rest), &headers, body).await
+    };
+    let next = same(1);
+    let shadow = Shadow { tasks: 1, differences: 0 };
+    let signature = publisher().sign_hash(shadow_hash(&cluster.service, next.digest(), 0, shadow)).unwrap();
+    let signed = format!("bundles?sequence=0&signature={signature}");
+    let terms = format!("{signed}&shadow_tasks=1&shadow_differences=0");
+    let bytes = next.to_bytes();
+    for (rest, status, code) in [
+        ("bundles".to_owned(), 400, "malformed"),
+        (format!("{signed}&shadow_tasks=many"), 400, "malformed"),
+        (format!("{signed}&colour=red"), 400, "malformed"),
+        // Neither without the terms nor with others is it what the publisher signed.
+        (signed.clone(), 422, "invalid-bundle"),
+        (format!("{signed}&shadow_tasks=2"), 422, "invalid-bundle"),
+    ] {
+        assert_eq!(post(&rest, &bytes).await.refusal(), (status, code.to_owned()), "{rest}");
+    }
+    let approval = |digest: B256| json!({ "digest": digest }).to_string();
+    let word = approval(next.digest());
+    assert_eq!(post("bundles/approve", word.as_bytes()).await.refusal(), (422, "unknown-bundle".to_owned()));
+    assert_eq!(post("bundles/approve", b"{}").await.refusal(), (400, "malformed".to_owned()));
+
+    let proposed = post(&terms, &bytes).await;
+    assert_eq!((proposed.status, &proposed.body["digest"]), (200, &json!(next.digest())));
+    assert_eq!(post("bundles/approve", word.as_bytes()).await.status, 200);
+    until("it runs in the shadow", || cluster.handle(0).status().bundles.shadows.contains_key(&next.digest())).await;
+    let index = cluster.request("compared", [7; 32]).await;
+    assert_eq!(cluster.ended(index).await.0.spec.bundle_digest, numbered(0, 0).digest());
+    active(&cluster, next.digest()).await;
     cluster.end().await;
 }

@@ -179,7 +179,8 @@ async fn a_bundle_that_gives_no_answers_is_rolled_back_by_those_who_get_none() {
 /// tasks a second, with the same checks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_task_is_lost_failed_or_answered_by_another_version_in_many_swaps_and_roll_backs_under_load() {
-    let scale = Scale { operators: 3, tasks_per_second: 20, swaps: 8, roll_backs: 4, functions: 0, between: 3 };
+    let scale =
+        Scale { operators: 3, tasks_per_second: 20, open: 8, swaps: 8, roll_backs: 4, functions: 0, between: 3 };
     let figures = rounds::run(&scale).await;
     assert_eq!((figures.ready.len(), figures.gaps.len()), (8, 12));
 }

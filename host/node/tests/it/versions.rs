@@ -7,7 +7,9 @@ use eigenshift_types::{B256, Bytes};
 #[allow(dead_code, reason = "the plugin host's tests use the rest")]
 mod guest;
 
-use guest::{ANSWER, ATOMICS, DIGEST, Guest, IMPORT_CONFIG_GET, IMPORT_KEYVALUE, KEY, KEYVALUE, SCRATCH, manifest, result};
+use guest::{
+    ANSWER, ATOMICS, DIGEST, Guest, IMPORT_CONFIG_GET, IMPORT_KEYVALUE, KEY, KEYVALUE, SCRATCH, manifest, result,
+};
 
 /// What a version answers with.
 pub fn answer(number: u8) -> Bytes {
@@ -65,7 +67,8 @@ fn signing_what_it_says(guest: &mut Guest) {
         ),
     );
     // Arguments in memory: the task's 64 bytes, then the operator's id, the payload, the extension.
-    let padded = "(memory.copy (i32.const 10000) (i32.load offset=72 (local.get 0)) (i32.load offset=76 (local.get 0)))";
+    let padded =
+        "(memory.copy (i32.const 10000) (i32.load offset=72 (local.get 0)) (i32.load offset=76 (local.get 0)))";
     let counted = result(&[0, 0, KEY, 1, PADDED, 32]);
     guest.body(
         "on-leader-process-task-response",
