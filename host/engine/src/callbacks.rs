@@ -13,6 +13,7 @@ use eigenshift_plugin::{
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId};
 use futures::FutureExt;
 
+use crate::drivers::trigger::Timer;
 use crate::signer::TaskSigner;
 
 /// The AVS's logic. Calls may come from many tasks at once.
@@ -81,6 +82,11 @@ pub trait Callbacks: Send + Sync + 'static {
 /// Makes tasks.
 #[async_trait]
 pub trait TaskSource: Send + Sync {
+    /// Which timers make tasks, besides those of the leader's own configuration: the same on every node.
+    fn timers(&self) -> Vec<Timer> {
+        Vec::new()
+    }
+
     /// Which contract events make tasks.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use eigenshift_chain::{Chain, Error, LogFilter};
+use eigenshift_plugin::manifest;
 use eigenshift_plugin::{
     AggregateKey, CallError, Candidate, ChainReadError, ChainReader, Decision, EventFilter, EventLog, Header,
     PeerResponse, Plan, Plugin, ProcessError, Signable, SubmissionCertificate, Task, Trigger,
@@ -11,6 +12,7 @@ use eigenshift_plugin::{
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, Service};
 
 use crate::callbacks::{Callbacks, OperatorDirectory, Rotation, TaskSource, TaskSubmission};
+use crate::drivers::trigger::Timer;
 use crate::logics::ShadowLogic;
 use crate::signer::TaskSigner;
 
@@ -87,8 +89,29 @@ impl ShadowLogic for WasmCallbacks {
 
 #[async_trait]
 impl TaskSource for WasmCallbacks {
+    fn timers(&self) -> Vec<Timer> {
+        let timer = |trigger: &manifest::Trigger| match trigger {
+            manifest::Trigger::Timer { name, every } => Some(Timer { name: name.clone(), every: *every }),
+            manifest::Trigger::Event { .. } => None,
+        };
+        self.plugin.manifest().triggers.iter().filter_map(timer).collect()
+    }
+
+    /// The manifest's and those that the plugin names.
     async fn event_filters(&self) -> Result<Vec<EventFilter>, CallError> {
-        self.plugin.event_filters(&self.service).await
+        let event = |trigger: &manifest::Trigger| match trigger {
+            manifest::Trigger::Event { address, topics } => {
+                Some(EventFilter { address: *address, topics0: topics.clone() })
+            }
+            manifest::Trigger::Timer { .. } => None,
+        };
+        let mut filters: Vec<EventFilter> = self.plugin.manifest().triggers.iter().filter_map(event).collect();
+        for filter in self.plugin.event_filters(&self.service).await? {
+            if !filters.contains(&filter) {
+                filters.push(filter);
+            }
+        }
+        Ok(filters)
     }
 
     async fn on_trigger(&self, block: BlockRef, trigger: &Trigger) -> Result<Plan, CallError> {

@@ -34,7 +34,9 @@ pub enum Origin {
 pub struct Counters {
     /// Calls begun.
     pub calls: u64,
-    /// Of these, how many had an engine's error: out of fuel, trap, deadline, and so on. Errors that the guest returns
+    /// Of these, how many an instance served that was kept from an earlier one.
+    pub reused: u64,
+    /// Of all calls, how many had an engine's error: out of fuel, trap, deadline, and so on. Errors that the guest returns
     /// do not count.
     pub failed: u64,
     /// Fuel used, but for calls that the deadline cut off.
@@ -128,6 +130,7 @@ impl Plugin {
         let totals = &self.0.code.totals;
         Counters {
             calls: read(&totals.calls),
+            reused: read(&totals.reused),
             failed: read(&totals.failed),
             fuel: read(&totals.fuel),
             chain_reads: read(&totals.chain_reads),

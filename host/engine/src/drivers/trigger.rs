@@ -295,10 +295,19 @@ pub(crate) async fn run(context: Arc<Context>, triggers: Triggers, timers: Vec<T
             context.counters.count("event-scan", "retried");
             tracing::debug!(avs = %context.service.avs, "events: {why}");
         }
-        for timer in &timers {
+        for timer in &all_timers(&context, &timers) {
             fire_timer(&context, &triggers, timer).await;
         }
     }
+}
+
+/// The timers of the active logic, which are the same on every node, and this node's own; of two with one name, the first.
+fn all_timers(context: &Context, own: &[Timer]) -> Vec<Timer> {
+    let logic = context.active_logic();
+    let mut timers = logic.as_ref().and_then(|logic| logic.source()).map(|source| source.timers()).unwrap_or_default();
+    let agreed: BTreeSet<String> = timers.iter().map(|timer| timer.name.clone()).collect();
+    timers.extend(own.iter().filter(|timer| !agreed.contains(&timer.name)).cloned());
+    timers
 }
 
 async fn fire_timer(context: &Context, triggers: &Triggers, timer: &Timer) {

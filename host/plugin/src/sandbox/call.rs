@@ -22,7 +22,8 @@ use super::imports::{CallState, ChainAccess, Log, MAX_HOST_CALLS, TooManyHostCal
 use super::limiter::{Limiter, OutOfMemory};
 use super::settings::HOSTCALL_FUEL;
 use super::text::{MAX_TEXT, clean};
-use crate::capability::config::{Config, Sees};
+use super::warm::{Reuse, Turn, Warm};
+use crate::capability::config::{self, Config, Sees};
 use crate::capability::http::{self, Client, Hooks};
 use crate::capability::keyvalue::{self, KeyValueStore};
 use crate::capability::secrets::{self, Redactor, Secrets};
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     pub calls: AtomicU64,
+    pub reused: AtomicU64,
     pub failed: AtomicU64,
     pub fuel: AtomicU64,
     pub chain_reads: AtomicU64,
@@ -78,6 +80,8 @@ pub(crate) struct Code {
     pub pre: InstancePre<CallState>,
     /// With whom its calls share places and time.
     pub tenant: TenantId,
+    /// Keeps instances for its calls; none when each has a fresh one.
+    pub reuse: Option<Reuse>,
     pub totals: Arc<Totals>,
 }
 
@@ -148,43 +152,66 @@ fn classify_start(error: &wasmtime::Error, refused_memory: bool, redactor: &Reda
     }
 }
 
+/// What the state of a call is made of: for a second attempt, too.
+#[derive(Clone)]
+struct Parts {
+    limiter: Limiter,
+    log: Log,
+    chain: Option<ChainAccess>,
+    config: config::Access,
+    keyvalue: keyvalue::Access,
+    secrets: secrets::Access,
+    /// None in a component that does not import WASI.
+    wasi: Option<(Moment, Option<http::Access>)>,
+    totals: Arc<Totals>,
+}
+
+impl Parts {
+    fn state(self) -> CallState {
+        let Self { limiter, log, chain, config, keyvalue, secrets, wasi, totals } = self;
+        let wasi = wasi.map(|(moment, http)| Box::new(wasi::State::new(moment, log.another(), Hooks::new(http))));
+        CallState {
+            limiter,
+            log,
+            chain,
+            chain_reads: 0,
+            host_calls: 0,
+            config,
+            keyvalue,
+            secrets,
+            wasi,
+            table: table(),
+            totals,
+        }
+    }
+}
+
 impl Code {
-    /// Runs `body` on a fresh instance: takes a slot, sets every limit, instantiates, and drops everything at the end.
-    pub(crate) async fn call<R, F>(&self, context: Context, body: F) -> Result<R, CallError>
-    where
-        R: Send + 'static,
-        F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>> + Send + 'static,
-    {
-        let shared = &self.shared;
-        let place = enter(shared, self.tenant, self.limits.memory_bytes).await?;
+    fn parts(&self, context: Context) -> Parts {
         let Context { export, avs, task, log, chain, config, outside, moment } = context;
         let listed = |import| self.imports.contains(&import);
-        let log = Log {
-            plugin: Arc::clone(&self.name),
-            export,
-            avs,
-            task,
-            open: log && listed(Import::Log),
-            lines: 0,
-            redactor: Arc::clone(&self.redactor),
-            totals: Arc::clone(&self.totals),
-        };
-        let wasi = self.wasi.then(|| {
-            let access = self.http.as_ref().filter(|_| outside).map(|(client, limits)| http::Access {
+        let http = || {
+            self.http.as_ref().filter(|_| outside).map(|(client, limits)| http::Access {
                 client: Arc::clone(client),
                 limits: Arc::clone(limits),
                 plugin: Arc::clone(&self.name),
                 redactor: Arc::clone(&self.redactor),
                 totals: Arc::clone(&self.totals),
-            });
-            Box::new(wasi::State::new(moment, log.another(), Hooks::new(access)))
-        });
-        let state = CallState {
+            })
+        };
+        Parts {
             limiter: Limiter::new(usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX)),
-            log,
+            log: Log {
+                plugin: Arc::clone(&self.name),
+                export,
+                avs,
+                task,
+                open: log && listed(Import::Log),
+                lines: 0,
+                redactor: Arc::clone(&self.redactor),
+                totals: Arc::clone(&self.totals),
+            },
             chain: chain.filter(|_| listed(Import::Chain)),
-            chain_reads: 0,
-            host_calls: 0,
             config: self.config.access(if listed(Import::Config) { config } else { Sees::Nothing }),
             keyvalue: match &self.keyvalue {
                 Some((store, quota)) if outside => keyvalue::Access::new(store.clone(), *quota),
@@ -195,18 +222,33 @@ impl Code {
             } else {
                 secrets::Access::default()
             },
-            wasi,
-            table: table(),
+            wasi: self.wasi.then(|| (moment, http())),
             totals: Arc::clone(&self.totals),
-        };
-        let run = run(self.pre.clone(), state, self.limits.fuel, shared.deadline, body);
+        }
+    }
+
+    /// Runs `body` on an instance, a fresh one unless the bundle asks for others: takes a slot, sets every limit,
+    /// instantiates, and drops everything at the end.
+    pub(crate) async fn call<R, F>(&self, context: Context, body: F) -> Result<R, CallError>
+    where
+        R: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>>
+            + Clone
+            + Send
+            + 'static,
+    {
+        let shared = &self.shared;
+        let place = enter(shared, self.tenant, self.limits.memory_bytes).await?;
+        let (export, task) = (context.export, context.task);
+        let limits = Limited { fuel: self.limits.fuel, deadline: shared.deadline };
+        let run =
+            run(self.pre.clone(), self.parts(context), limits, self.reuse.as_ref().map(|reuse| reuse.of(export)), body);
         let run = if self.wasi {
             // WASI's waits and requests are for the caller's runtime, whatever thread the guest runs on.
             Either::Left(InRuntime { runtime: Handle::try_current().ok(), future: Box::pin(run) })
         } else {
             Either::Right(run)
         };
-        let deadline = shared.deadline;
         self.totals.calls.fetch_add(1, Ordering::Relaxed);
         let work = async move {
             // Given back after the store is gone, or the pool could be full.
@@ -214,7 +256,7 @@ impl Code {
             run.await
         };
         // On time-out the store is dropped where it is suspended.
-        let end = shared.env.clock.monotonic().saturating_add(deadline);
+        let end = shared.env.clock.monotonic().saturating_add(shared.deadline);
         let result = match shared.executor.run(self.tenant, end, &self.totals.cpu, work).await {
             Ok(Outcome::Done(result)) => result,
             Ok(Outcome::Late) => Err(CallError::Deadline),
@@ -256,11 +298,86 @@ fn once() -> impl Future<Output = ()> + Send {
     })
 }
 
-async fn run<R, F>(
-    pre: InstancePre<CallState>,
-    state: CallState,
+/// What ends a call.
+#[derive(Clone, Copy)]
+struct Limited {
     fuel: u64,
     deadline: Duration,
+}
+
+impl Limited {
+    /// Sets everything before the first instruction: start functions run during instantiation.
+    fn set(self, store: &mut Store<CallState>, spent: u64) -> wasmtime::Result<()> {
+        store.set_fuel(self.fuel.saturating_sub(spent))?;
+        store.set_hostcall_fuel(HOSTCALL_FUEL);
+        // Two: the first tick may come at once.
+        store.set_epoch_deadline(2);
+        // The executor drops the call when its time is up; these ticks end it even if that never got to run.
+        let mut ticks = self.deadline.as_millis() / TICK.as_millis() + 2;
+        store.epoch_deadline_callback(move |_| {
+            ticks = ticks.saturating_sub(1);
+            Ok(match ticks {
+                0 => UpdateDeadline::Interrupt,
+                _ => UpdateDeadline::YieldCustom(2, Box::pin(once())),
+            })
+        });
+        Ok(())
+    }
+
+    fn used(self, store: &Store<CallState>) -> u64 {
+        self.fuel.saturating_sub(store.get_fuel().unwrap_or(0))
+    }
+
+    /// Counts what a call has used.
+    fn account(self, store: &Store<CallState>) {
+        let (state, used) = (store.data(), self.used(store));
+        state.totals.fuel.fetch_add(used, Ordering::Relaxed);
+        tracing::trace!(
+            plugin = &*state.log.plugin,
+            export = state.log.export,
+            task = state.log.task,
+            fuel = used,
+            memory_bytes = state.limiter.used(),
+            "call ended"
+        );
+    }
+}
+
+/// In an instance that is kept, if there is one. What fails there is none of this call's: it is run again in a fresh one.
+async fn run<R, F>(
+    pre: InstancePre<CallState>,
+    parts: Parts,
+    limits: Limited,
+    turn: Option<Turn>,
+    body: F,
+) -> Result<R, CallError>
+where
+    R: Send + 'static,
+    F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>>
+        + Clone
+        + Send
+        + 'static,
+{
+    let Some(turn) = turn else { return run_fresh(pre, parts, limits, None, body).await };
+    if let Some(mut warm) = turn.take() {
+        warm.store.data_mut().begin_again(parts.clone().state());
+        limits.set(&mut warm.store, warm.start_fuel).map_err(|error| CallError::Internal(text(&error)))?;
+        let ended = body.clone()(&mut warm.store, warm.instance).await;
+        limits.account(&warm.store);
+        if let Ok(result) = ended {
+            parts.totals.reused.fetch_add(1, Ordering::Relaxed);
+            turn.keep(warm);
+            return Ok(result);
+        }
+    }
+    run_fresh(pre, parts, limits, Some(turn), body).await
+}
+
+async fn run_fresh<R, F>(
+    pre: InstancePre<CallState>,
+    parts: Parts,
+    limits: Limited,
+    turn: Option<Turn>,
     body: F,
 ) -> Result<R, CallError>
 where
@@ -268,39 +385,24 @@ where
     F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>> + Send + 'static,
 {
     let internal = |error: wasmtime::Error| CallError::Internal(text(&error));
-    let mut store = Store::try_new(pre.engine(), state).map_err(internal)?;
-    // Everything before the first instruction: start functions run during instantiation.
+    let mut store = Store::try_new(pre.engine(), parts.state()).map_err(internal)?;
     store.limiter(|state| &mut state.limiter);
-    store.set_fuel(fuel).map_err(internal)?;
-    store.set_hostcall_fuel(HOSTCALL_FUEL);
-    // Two: the first tick may come at once.
-    store.set_epoch_deadline(2);
-    // The executor drops the call when its time is up; these ticks end it even if that never got to run.
-    let mut ticks = deadline.as_millis() / TICK.as_millis() + 2;
-    store.epoch_deadline_callback(move |_| {
-        ticks = ticks.saturating_sub(1);
-        Ok(match ticks {
-            0 => UpdateDeadline::Interrupt,
-            _ => UpdateDeadline::YieldCustom(2, Box::pin(once())),
-        })
-    });
-    let result = match pre.instantiate_async(&mut store).await {
+    limits.set(&mut store, 0).map_err(internal)?;
+    let started = match pre.instantiate_async(&mut store).await {
         Err(error) => Err(classify_start(&error, store.data().limiter.refused(), &store.data().log.redactor)),
-        Ok(instance) => match body(&mut store, instance).await {
-            Ok(result) => Ok(result),
+        Ok(instance) => Ok((instance, limits.used(&store))),
+    };
+    let result = match started {
+        Err(error) => Err(error),
+        Ok((instance, start_fuel)) => match body(&mut store, instance).await {
+            Ok(result) => Ok((result, instance, start_fuel)),
             Err(error) => Err(classify(&error, store.data().limiter.refused(), &store.data().log.redactor)),
         },
     };
-    let used = fuel.saturating_sub(store.get_fuel().unwrap_or(0));
-    let state = store.data();
-    state.totals.fuel.fetch_add(used, Ordering::Relaxed);
-    tracing::trace!(
-        plugin = &*state.log.plugin,
-        export = state.log.export,
-        task = state.log.task,
-        fuel = used,
-        memory_bytes = state.limiter.used(),
-        "call ended"
-    );
-    result
+    limits.account(&store);
+    let (result, instance, start_fuel) = result?;
+    if let Some(turn) = turn {
+        turn.keep(Warm { store, instance, start_fuel, served: 0 });
+    }
+    Ok(result)
 }
