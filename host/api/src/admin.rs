@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use eigenshift_engine::{RequestError, Triggered};
+use eigenshift_engine::{RequestError, Shadow, Triggered};
 use eigenshift_env::Env;
 use eigenshift_types::{B256, Bytes};
 use http::{HeaderMap, header};
@@ -69,8 +69,7 @@ pub struct TaskRequest {
     pub payload: Bytes,
 }
 
-/// Says for which activation a publisher signed: given in the query with the bundle as body, or in the body for a former
-/// bundle.
+/// Says for which activation a publisher signed: given in the query with the bundle as body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signed {
@@ -78,6 +77,10 @@ pub struct Signed {
     pub sequence: u64,
     /// The publisher's signature; `0x` and hexadecimal.
     pub signature: Bytes,
+    /// At each member, on how many tasks the bundle runs beside the active one first; none: not at all.
+    pub shadow_tasks: Option<u32>,
+    /// In how many of them its answers may differ. [default: 0]
+    pub shadow_differences: Option<u32>,
 }
 
 /// A former bundle that is to come back.
@@ -90,6 +93,14 @@ pub struct RollbackRequest {
     pub sequence: u64,
     /// The publisher's signature; `0x` and hexadecimal.
     pub signature: Bytes,
+}
+
+/// A proposed bundle that this node's operator lets become active.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveRequest {
+    /// Which.
+    pub digest: B256,
 }
 
 /// What a deployment answers.
@@ -117,6 +128,7 @@ pub fn router(env: Env, avss: Avss, logs: Logs, hosting: Arc<dyn Hosting>, token
         .route("/v1/avs/{avs}/rotate", post(rotate))
         .route("/v1/avs/{avs}/bundles", post(deploy))
         .route("/v1/avs/{avs}/bundles/rollback", post(rollback))
+        .route("/v1/avs/{avs}/bundles/approve", post(approve))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(admin.clone(), authorize))
@@ -167,7 +179,14 @@ async fn deploy(
     let avs = avs_of(&admin, path)?;
     let Query(signed) = query.map_err(|error| ApiError::new(400, "malformed", error.body_text()))?;
     let bundle = body::bytes(&admin.env, body, MAX_BUNDLE).await?;
-    let digest = avs.propose_bundle(bundle.into(), signed.sequence, signed.signature).await?;
+    let Signed { sequence, signature, shadow_tasks, shadow_differences } = signed;
+    let digest = match shadow_tasks {
+        None => avs.propose_bundle(bundle.into(), sequence, signature).await?,
+        Some(tasks) => {
+            let shadow = Shadow { tasks, differences: shadow_differences.unwrap_or_default() };
+            avs.propose_shadowed(bundle.into(), sequence, shadow, signature).await?
+        }
+    };
     Ok(Json(Deployed { digest }))
 }
 
@@ -175,6 +194,12 @@ async fn rollback(State(admin): State<Admin>, path: AvsPath, body: Body) -> Resu
     let avs = avs_of(&admin, path)?;
     let request: RollbackRequest = body::json(&admin.env, body, MAX_ROLLBACK).await?;
     Ok(Json(avs.propose_former(request.digest, request.sequence, request.signature).await?))
+}
+
+async fn approve(State(admin): State<Admin>, path: AvsPath, body: Body) -> Result<Json<()>, ApiError> {
+    let avs = avs_of(&admin, path)?;
+    let request: ApproveRequest = body::json(&admin.env, body, MAX_ROLLBACK).await?;
+    Ok(Json(avs.approve_bundle(request.digest).await?))
 }
 
 async fn rotate(State(admin): State<Admin>, path: AvsPath) -> Result<Json<()>, ApiError> {

@@ -9,7 +9,7 @@ use eigenshift_engine::AvsHandle;
 use eigenshift_env::Env;
 use eigenshift_ledger::{Settings, State, Task};
 use eigenshift_node::local::loopback;
-use eigenshift_node::{AvsOptions, Entrance, Logic, Node, OperatorKeys};
+use eigenshift_node::{Approval, AvsOptions, Entrance, Logic, Node, OperatorKeys};
 use eigenshift_plugin::{Bundle, Grants, Host, TenantOptions};
 use eigenshift_types::{Certificate, NodeId, Service};
 use tempfile::TempDir;
@@ -78,6 +78,7 @@ impl Cluster {
             wallet: keys.wallet,
             chain: Arc::clone(&self.chain),
             logic: Logic::Plugin(plan.bundle.clone(), plan.grants.clone()),
+            approval: Approval::default(),
             timers: Vec::new(),
             provided: plan.provided.clone(),
         };

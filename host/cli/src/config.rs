@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use eigenshift_bls::Curve;
 use eigenshift_ledger::Settings;
-use eigenshift_ledger::settings::{Expiry, Mode, Order, Policy, RotationSettings};
+use eigenshift_ledger::settings::{Expiry, Mode, Order, Policy, RotationSettings, Trial};
+use eigenshift_node::Approval;
 use eigenshift_plugin::Import;
 use eigenshift_types::{Address, AvsId, Quorums};
 use serde::Deserialize;
@@ -107,6 +108,10 @@ pub struct AvsConfig {
     pub manifest: PathBuf,
     /// What the operator grants the plugin.
     pub grants: Vec<Import>,
+    /// What it takes for another version of the plugin to become active: `automatic`, a trusted publisher's signature, or
+    /// `manual`, this operator's word too.
+    #[serde(default)]
+    pub bundle_approval: Approval,
     /// Values of what the manifest declares under `config`.
     #[serde(default)]
     pub config: BTreeMap<String, Setting>,
@@ -186,6 +191,8 @@ pub struct ClusterConfig {
     max_open_tasks: Option<u32>,
     keys_per_task: Option<u32>,
     publishers: Option<Vec<Address>>,
+    trial_tasks: Option<u32>,
+    trial_disagreements: Option<u32>,
     start_block: Option<u64>,
 }
 
@@ -248,6 +255,10 @@ impl ClusterConfig {
         settings.max_open_tasks = self.max_open_tasks.unwrap_or(most);
         settings.keys_per_task = self.keys_per_task.unwrap_or(defaults.keys_per_task);
         settings.publishers = self.publishers.clone().unwrap_or(defaults.publishers);
+        settings.trial = Trial {
+            tasks: self.trial_tasks.unwrap_or(defaults.trial.tasks),
+            disagreements: self.trial_disagreements.unwrap_or(defaults.trial.disagreements),
+        };
         match settings.problem() {
             Some(problem) => Err(problem.to_owned()),
             None => Ok((settings, self.start_block)),
@@ -345,6 +356,7 @@ mod tests {
             ("raft = \"127.0.0.1", "raft = \"localhost", "invalid socket address"),
             ("chain-id = 31337", "chain-id = \"x\"", "expected u64"),
             ("grants = [", "grants = [\"net\", ", "net"),
+            ("grants = [", "bundle-approval = \"never\"\ngrants = [", "unknown variant `never`"),
             ("grants = [", "http-allow = [\"ftp://a.example\"]\ngrants = [", "write http:// or https:// first"),
             ("grants = [", "http-addresses = [\"a.example\"]\ngrants = [", "write a host, = and a range"),
             ("grants = [", "http-addresses = [\"a.example=10.0.0.5/8\"]\ngrants = [", "is no range of addresses"),

@@ -133,6 +133,7 @@ pub(crate) fn options(avs: &AvsConfig, secrets: Secrets) -> TenantOptions {
         request_bytes: avs.http_request_bytes.unwrap_or(most.request_bytes),
         response_bytes: avs.http_response_bytes.unwrap_or(most.response_bytes),
         roots,
+        ..most
     };
     TenantOptions { secrets, http, ..TenantOptions::default() }
 }

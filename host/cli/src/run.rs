@@ -152,6 +152,7 @@ async fn avs_options(avs: &AvsConfig, files: Files, env: &Env) -> Result<AvsOpti
         wallet: files.wallet,
         chain: Arc::new(chain),
         logic: Logic::Plugin(files.bundle, provided::grants(avs)),
+        approval: avs.bundle_approval,
         timers: avs.timers.iter().map(timer).collect(),
         provided: files.provided,
     })

@@ -9,9 +9,9 @@ use eigenshift_bls::SecretKey;
 use eigenshift_chain::{Chain, Wallet};
 use eigenshift_consensus::{AskError, AskRefusal, Group};
 use eigenshift_env::{Env, Pool};
-use eigenshift_ledger::command::{Intent, ProposeBundle};
+use eigenshift_ledger::command::Intent;
 use eigenshift_ledger::{Command, State};
-use eigenshift_plugin::{Bundle, Usage};
+use eigenshift_plugin::Usage;
 use eigenshift_types::{B256, NodeId, NodeKey, ResponseEnvelope, Service, SignedJoin, TaskIndex};
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,11 @@ use crate::context::{Context, Identity, Patience};
 use crate::counters::Counters;
 use crate::drivers::inbox::{Inbox, Rejection};
 use crate::drivers::outbox::Ack;
+use crate::drivers::shadow::Shadows;
 use crate::drivers::trigger::{Timer, TriggerError, Triggered, Triggers};
-use crate::drivers::{aggregate, lead, members, plan, respond, submit, swap, trigger, watch as watcher};
+use crate::drivers::{
+    aggregate, dissent, lead, members, plan, respond, shadow, submit, swap, trigger, watch as watcher,
+};
 use crate::evidence::{EvidenceError, EvidenceStore};
 use crate::guard::{Guard, GuardError, Owner};
 use crate::http::HttpClient;
@@ -33,7 +36,9 @@ use crate::join::{Challenge, JoinError, Joined, Joins};
 use crate::ledger::{CommandError, Ledger, Replica};
 use crate::logics::{Bundles, Logics};
 use crate::sets::Sets;
-use crate::status::{AvsStatus, BundlesStatus, TaskStatus, members as member_statuses};
+use crate::status::{AvsStatus, BundlesHere, BundlesStatus, TaskStatus, members as member_statuses};
+
+mod bundles;
 
 /// What one AVS needs.
 pub struct AvsOptions {
@@ -144,6 +149,7 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
     let concurrency = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let aggregating = eigenshift_aggregation::Options { concurrency, ..Default::default() };
     let (aggregation, events) = eigenshift_aggregation::Service::start(aggregating, env, options.bls_pool.clone());
+    let (shadows, samples) = Shadows::new();
     let context = Arc::new(Context {
         env: env.clone(),
         service,
@@ -157,6 +163,7 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
         chain: options.chain,
         logics: Logics::new(options.callbacks),
         bundles: options.bundles,
+        shadows,
         guard,
         evidence,
         http: HttpClient::new(env),
@@ -189,19 +196,14 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
     env.spawn(lead::run(Arc::clone(&context)));
     env.spawn(members::run(Arc::clone(&context)));
     env.spawn(swap::run(Arc::clone(&context)));
+    env.spawn(dissent::run(Arc::clone(&context)));
+    env.spawn(shadow::run(Arc::clone(&context), samples));
     env.spawn(watcher::run(context));
     Ok(handle)
 }
 
 pub(crate) fn refusal(code: &str, message: impl std::fmt::Display) -> AskRefusal {
     AskRefusal { code: code.to_owned(), message: message.to_string() }
-}
-
-fn command_refused(error: CommandError) -> RequestError {
-    match error {
-        CommandError::Refused { code, message } => RequestError { code, message },
-        error => RequestError { code: "not-now".to_owned(), message: error.to_string() },
-    }
 }
 
 fn json(value: &impl Serialize) -> Result<Bytes, AskRefusal> {
@@ -326,62 +328,6 @@ impl AvsHandle {
         }
     }
 
-    /// Brings a bundle: kept here, and proposed to all members, each of which fetches, loads and reports on it. With
-    /// enough stake ready the leader activates it. `sequence` and the publisher's signature are those of
-    /// [`activation_hash`](eigenshift_ledger::command::activation_hash).
-    ///
-    /// # Errors
-    /// [`RequestError`]: `no-bundle`, `native`, or the ledger's refusal.
-    pub async fn propose_bundle(
-        &self,
-        bundle: eigenshift_types::Bytes,
-        sequence: u64,
-        publisher_signature: eigenshift_types::Bytes,
-    ) -> Result<B256, RequestError> {
-        let refused = |code: &str, message: &dyn std::fmt::Display| RequestError {
-            code: code.to_owned(),
-            message: message.to_string(),
-        };
-        let parsed = Bundle::from_bytes(&bundle).ok_or_else(|| {
-            refused("no-bundle", &"the bytes are no bundle: length of the manifest, manifest, component")
-        })?;
-        let bundles = self.context.bundles.as_ref();
-        let bundles = bundles.ok_or_else(|| refused("native", &"this AVS has native logic, which is not swapped"))?;
-        let digest = parsed.digest();
-        let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-        let command = Command::ProposeBundle(Box::new(ProposeBundle {
-            digest,
-            component_bytes: size(parsed.component().len()),
-            manifest_bytes: size(parsed.manifest().len()),
-            sequence,
-            publisher_signature,
-        }));
-        // First: what nobody proposed is nobody's, and is cleared away. Whoever hears of it before the bytes are here asks
-        // again.
-        self.context.ledger.propose(&command).await.map_err(command_refused)?;
-        bundles.keep(digest, bundle).await.map_err(|error| refused("not-now", &error))?;
-        Ok(digest)
-    }
-
-    /// Has a former bundle come back, signed by a publisher like a new one; its bytes are where they were.
-    ///
-    /// # Errors
-    /// [`RequestError`]: the ledger's refusal.
-    pub async fn propose_former(
-        &self,
-        digest: B256,
-        sequence: u64,
-        publisher_signature: eigenshift_types::Bytes,
-    ) -> Result<(), RequestError> {
-        if !self.read(|state| state.former_bundles.contains(&digest)) {
-            let message = format!("bundle {digest} was not active among the last 16: deploy it");
-            return Err(RequestError { code: "unknown-bundle".to_owned(), message });
-        }
-        let proposal = ProposeBundle { digest, component_bytes: 0, manifest_bytes: 0, sequence, publisher_signature };
-        let command = Command::ProposeBundle(Box::new(proposal));
-        self.context.ledger.propose(&command).await.map(drop).map_err(command_refused)
-    }
-
     /// Takes note of a transaction that answers a task, sent by the team's own code: the task is finalized when it is
     /// confirmed. Only the task's aggregator can.
     ///
@@ -477,6 +423,8 @@ impl AvsHandle {
         let leadership = *self.context.group.leadership().borrow();
         let counters = self.context.counters.all();
         let loaded = self.context.logics.digests();
+        let bundles = self.context.bundles.as_ref();
+        let unapproved = bundles.map_or_else(Vec::new, |bundles| swap::unapproved(&self.context, bundles.as_ref()));
         let halted = self.replica.halted().borrow().as_ref().map(ToString::to_string);
         self.read(|state| AvsStatus {
             service: self.context.service.clone(),
@@ -489,7 +437,10 @@ impl AvsHandle {
             applied: state.applied,
             members: member_statuses(state),
             settings: state.settings.clone(),
-            bundles: BundlesStatus::of(state, loaded.clone()),
+            bundles: BundlesStatus::of(
+                state,
+                BundlesHere { loaded, unapproved, shadows: self.context.shadows.progress() },
+            ),
             hand_over_due: state.rotation.due,
             live_tasks: state.live_tasks().count(),
             ended_tasks: state.ended.len(),

@@ -45,3 +45,4 @@ pub use context::{Identity, Patience};
 pub use drivers::inbox::Rejection;
 pub use drivers::outbox::Ack;
 pub use drivers::trigger::{Timer, TriggerError, Triggered};
+pub use eigenshift_ledger::command::Shadow;

@@ -13,6 +13,7 @@ use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, Service};
 
 use crate::callbacks::{Callbacks, OperatorDirectory, Rotation, TaskSource, TaskSubmission};
 use crate::drivers::trigger::Timer;
+use crate::logics::ShadowLogic;
 use crate::signer::TaskSigner;
 
 /// A plugin with what its calls need: the AVS and its chain.
@@ -79,6 +80,14 @@ impl Callbacks for WasmCallbacks {
 
     fn directory(&self) -> Option<&dyn OperatorDirectory> {
         self.plugin.has_operator_directory().then_some(self)
+    }
+}
+
+#[async_trait]
+impl ShadowLogic for WasmCallbacks {
+    async fn answers(&self, task: &Task) -> Result<Vec<Signable>, CallError> {
+        let responses = self.plugin.on_task_request(task, Arc::clone(&self.reader)).await?;
+        self.plugin.on_submit_task_to_leader(task, &responses).await
     }
 }
 

@@ -15,7 +15,7 @@ use eigenshift_env::Env;
 use eigenshift_ledger::Settings;
 use eigenshift_ledger::settings::{Mode, Policy};
 use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
-use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, OperatorKeys, TenantOptions};
+use eigenshift_node::{Approval, AvsOptions, Curve, Entrance, Logic, Node, OperatorKeys, TenantOptions};
 use eigenshift_plugin::{AggregateKey, CallError, PeerResponse, ProcessError, Signable, Task};
 use eigenshift_types::{B256, Bytes, ResponseKey, Service, TaskIndex, U256, keccak256};
 use futures::future::join_all;
@@ -128,6 +128,7 @@ impl Cluster {
                 wallet: keys.wallet,
                 chain: Arc::clone(&chain),
                 logic: Logic::Native(Arc::new(Native)),
+                approval: Approval::default(),
                 timers: Vec::new(),
                 provided: TenantOptions::default(),
             };

@@ -16,7 +16,7 @@ use eigenshift_plugin::{Bundle, Grants, Import, KeyValueStore, TenantOptions};
 use eigenshift_types::{AvsId, NodeId, Service};
 use tokio_util::sync::CancellationToken;
 
-use crate::bundles;
+use crate::bundles::{self, Approval, Approvals};
 use crate::error::{NodeError, directory_error};
 use crate::hosting::Slot;
 use crate::identity::{self, Predecessor, Record};
@@ -87,8 +87,9 @@ impl Start {
         let node = &*self.node;
         let directory = node.directory(&options.service.avs);
         let known = self.known(&options).await?;
-        let (callbacks, bundles) =
-            self.logic(&options.service, &options.chain, options.logic, options.provided, opened).await?;
+        let (callbacks, bundles) = self
+            .logic(&options.service, &options.chain, options.logic, options.approval, options.provided, opened)
+            .await?;
         let newcomer = Newcomer {
             env: &node.env,
             service: &options.service,
@@ -166,6 +167,7 @@ impl Start {
         service: &Service,
         chain: &Arc<dyn eigenshift_chain::Chain>,
         logic: Logic,
+        approval: Approval,
         provided: TenantOptions,
         opened: &mut Opened,
     ) -> Result<(Arc<dyn Callbacks>, Option<Arc<dyn Bundles>>), NodeError> {
@@ -187,14 +189,16 @@ impl Start {
             directory: directory.join(BUNDLES),
             io: self.node.io_pool.clone(),
             host: self.node.plugins.clone(),
+            shadow: self.node.plugins.shadow_tenant(provided.clone()),
             tenant: self.node.plugins.tenant_with(provided),
             grants,
+            approvals: Approvals::new(approval),
             service: service.clone(),
             chain: Arc::clone(chain),
         };
-        store.put(&bundle).await.map_err(|error| directory_error(&directory, &error))?;
+        store.begin(&bundle).await.map_err(|error| directory_error(&directory, &error))?;
         let callbacks = self.unless_called_off(async { Ok(store.callbacks(bundle).await?) }).await?;
-        Ok((callbacks, Some(Arc::new(store) as Arc<dyn Bundles>)))
+        Ok((callbacks as Arc<dyn Callbacks>, Some(Arc::new(store) as Arc<dyn Bundles>)))
     }
 }
 

@@ -35,6 +35,7 @@ pub mod membership;
 pub mod native;
 pub mod node;
 
+pub use bundles::Approval;
 pub use control::Source;
 pub use eigenshift_api::Logs;
 pub use eigenshift_api::avss::{AvsEntry, Phase};

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::bundles::Approval;
 use crate::control::{Control, Source};
 use crate::error::{NodeError, directory_error};
 use crate::hosting::Slot;
@@ -101,6 +102,8 @@ pub struct AvsOptions {
     pub chain: Arc<dyn Chain>,
     /// The AVS's logic.
     pub logic: Logic,
+    /// What it takes for another version of a plugin to become active.
+    pub approval: Approval,
     /// Timers that fire at the leader.
     pub timers: Vec<Timer>,
     /// What the operator gives a plugin. Without a store in it, the node keeps one in its directory when the grants have

@@ -316,6 +316,17 @@ impl Host {
         Tenant { id, options: Arc::new(options), http, account: Arc::default() }
     }
 
+    /// A tenant for versions that run in the shadow of the active one, with what that one is given, but that nothing is
+    /// changed by: the store is read and not written, requests are GET and HEAD. Its calls take what processor time is left.
+    #[must_use]
+    pub fn shadow_tenant(&self, mut options: TenantOptions) -> Tenant {
+        options.keyvalue = options.keyvalue.as_ref().map(KeyValueStore::read_only);
+        options.http.reads_only = true;
+        let tenant = self.tenant_with(options);
+        self.0.shared.executor.keep_slow(tenant.id);
+        tenant
+    }
+
     /// As [`Host::load`], for a tenant that may have other plugins: the versions of one AVS's.
     ///
     /// # Errors

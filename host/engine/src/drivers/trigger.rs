@@ -96,6 +96,9 @@ const CROWDED: Duration = Duration::from_millis(5);
 /// The ledger's codes for what changes by itself: no room, or another bundle since the logic was asked.
 const FULL: [&str; 3] = ["too-many-open-tasks", "hand-over-due", "wrong-bundle"];
 
+/// The ledger's code for whoever does not lead.
+const NOT_LEADER: &str = "not-leader";
+
 /// Requests under way at once; more wait in the callers.
 const CONCURRENT: usize = 64;
 
@@ -267,6 +270,8 @@ impl Triggers {
                     .ok_or_else(|| TriggerError::NotNow("its fate is not known yet".to_owned()))
             }
             Err(CommandError::Refused { code, .. }) if FULL.contains(&code.as_str()) => Err(TriggerError::NoRoom(ROOM)),
+            // It led when it began.
+            Err(CommandError::Refused { code, .. }) if code == NOT_LEADER => Err(TriggerError::NotLeader),
             Err(error) => Err(TriggerError::NotNow(error.to_string())),
         }
     }

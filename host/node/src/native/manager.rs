@@ -17,7 +17,7 @@ use futures::Stream;
 use tokio::sync::Mutex;
 
 use super::callbacks::{Bridge, Payload, SignedResponse, TaskConsensusCallbacks};
-use crate::{AvsOptions, Entrance, Logic, Logs, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions};
+use crate::{Approval, AvsOptions, Entrance, Logic, Logs, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions};
 
 /// Where a node listens, and where it keeps what it must not forget.
 #[derive(Clone, Debug)]
@@ -191,6 +191,7 @@ impl<T: Payload, K: Payload, S: SignedResponse<Response = K>> TaskConsensusManag
             wallet: self.keys.wallet.clone(),
             chain: Arc::clone(&self.chain),
             logic: Logic::Native(Arc::clone(&self.bridge) as Arc<dyn eigenshift_engine::callbacks::Callbacks>),
+            approval: Approval::default(),
             timers: Vec::new(),
             provided: TenantOptions::default(),
         };
