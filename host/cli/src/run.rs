@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use eigenshift_bls::{SecretKey, keystore};
-use eigenshift_chain::{Chain, EthereumChain, EthereumOptions, Wallet};
+use eigenshift_chain::{Chain, Endpoints, EthereumOptions, Wallet};
 use eigenshift_consensus::Timing;
 use eigenshift_engine::{Patience, Timer};
 use eigenshift_env::Env;
@@ -110,7 +110,7 @@ impl Files {
     }
 }
 
-async fn avs_options(avs: &AvsConfig, files: Files, env: &Env) -> Result<AvsOptions, CliError> {
+async fn avs_options(avs: &AvsConfig, files: Files, endpoints: &Endpoints, env: &Env) -> Result<AvsOptions, CliError> {
     let defaults = EthereumOptions::default();
     let options = EthereumOptions {
         chain_id: Some(avs.chain_id),
@@ -118,7 +118,7 @@ async fn avs_options(avs: &AvsConfig, files: Files, env: &Env) -> Result<AvsOpti
         ..defaults
     };
     let chain = loop {
-        match EthereumChain::connect(&avs.rpc, options.clone(), env).await {
+        match endpoints.connect(&avs.rpc, options.clone(), env).await {
             Ok(chain) => break chain,
             Err(error) if error.is_transient() => {
                 tracing::warn!(avs = %avs.id, rpc = avs.rpc, "the chain does not answer yet: {error}");
@@ -167,8 +167,9 @@ pub async fn run(args: RunArgs) -> Result<(), CliError> {
     tracing::info!(raft = node.raft_url(), http = node.http_url(), admin, "listening");
     let mut fatal = node.fatal();
     let starting = async {
+        let endpoints = Endpoints::default();
         for (avs, files) in config.avss.iter().zip(files) {
-            let options = avs_options(avs, files, &env).await?;
+            let options = avs_options(avs, files, &endpoints, &env).await?;
             let handle = node.add(options).await?;
             let identity = handle.identity();
             tracing::info!(avs = %avs.id, node = %identity.node, cluster = %identity.cluster, "running");

@@ -27,11 +27,11 @@ use crate::drivers::trigger::{Timer, TriggerError, Triggered, Triggers};
 use crate::drivers::{aggregate, lead, members, plan, respond, submit, swap, trigger, watch as watcher};
 use crate::evidence::{EvidenceError, EvidenceStore};
 use crate::guard::{Guard, GuardError, Owner};
-use crate::http::HttpClient;
 use crate::join::{Challenge, JoinError, Joined, Joins};
 use crate::ledger::{CommandError, Ledger, Replica};
 use crate::logics::{Bundles, Logics};
 use crate::sets::Sets;
+use crate::shared::Shared;
 use crate::status::{AvsStatus, BundlesStatus, TaskStatus, members as member_statuses};
 
 /// What one AVS needs.
@@ -66,6 +66,8 @@ pub struct AvsOptions {
     pub timers: Vec<Timer>,
     /// How long this node waits for what.
     pub patience: Patience,
+    /// What this AVS shares with the others of the host.
+    pub shared: Shared,
     /// Threads for curve arithmetic.
     pub bls_pool: Pool,
     /// Threads for calls that wait for the disk.
@@ -141,6 +143,7 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
     let concurrency = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let aggregating = eigenshift_aggregation::Options { concurrency, ..Default::default() };
     let (aggregation, events) = eigenshift_aggregation::Service::start(aggregating, env, options.bls_pool.clone());
+    let nonces = options.shared.nonces(service.chain_id, options.wallet.address());
     let context = Arc::new(Context {
         env: env.clone(),
         service,
@@ -156,8 +159,8 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
         bundles: options.bundles,
         guard,
         evidence,
-        http: HttpClient::new(env),
-        nonces: Default::default(),
+        http: options.shared.http,
+        nonces,
         flights: Default::default(),
         bls_pool: options.bls_pool,
         io_pool: options.io_pool,

@@ -12,7 +12,7 @@ use eigenshift_consensus::{Group, GroupOptions, Peer, PeerBook, Security, Store,
 use eigenshift_engine::callbacks::Callbacks;
 use eigenshift_engine::ledger::{Ledger, Replica};
 use eigenshift_engine::logics::Bundles;
-use eigenshift_engine::{AvsHandle, Patience, Timer};
+use eigenshift_engine::{AvsHandle, Patience, Shared, Timer};
 use eigenshift_env::disk::Lock;
 use eigenshift_env::{Env, Pool};
 use eigenshift_ledger::Settings;
@@ -217,6 +217,7 @@ pub struct Node {
     store: Store,
     transport: Transport,
     plugins: Host,
+    shared: Shared,
     bls_pool: Pool,
     io_pool: Pool,
     keyvalue_pool: Pool,
@@ -282,6 +283,7 @@ impl Node {
             ..HostOptions::default()
         };
         let plugins = Host::new(plugins, &env)?;
+        let shared = Shared::new(&env);
         let fatal = Arc::new(watch::Sender::new(None));
         let mut poisoned = store.poisoned();
         let (telling, stopping) = (Arc::clone(&fatal), stop.clone());
@@ -303,6 +305,7 @@ impl Node {
             store,
             transport,
             plugins,
+            shared,
             bls_pool,
             io_pool,
             keyvalue_pool,
@@ -428,6 +431,7 @@ impl Node {
             fresh: !record.guarded,
             timers: options.timers,
             patience: self.options.patience,
+            shared: self.shared.clone(),
             bls_pool: self.bls_pool.clone(),
             io_pool: self.io_pool.clone(),
         };

@@ -178,7 +178,7 @@ impl Stage {
             operators.into_iter().chain([tenant.owner.address()])
         };
         let funded = tenants.iter().flat_map(accounts).collect();
-        let options = EmbeddedOptions { funded, block_interval: BLOCK, history: 256, ..EmbeddedOptions::default() };
+        let options = EmbeddedOptions { funded, block_interval: BLOCK, ..EmbeddedOptions::default() };
         let chain: Arc<dyn Chain> = Arc::new(EmbeddedChain::start(options, env).unwrap());
         let prices = Prices::parse(PRICES).unwrap();
         join_all(tenants.iter_mut().map(|tenant| tenant.deploy(env, chain.as_ref(), &prices))).await;
@@ -187,10 +187,7 @@ impl Stage {
             let options = NodeOptions {
                 timing: Timing::default(),
                 patience: Patience::default(),
-                compiler: Compiler::Child {
-                    program: std::env::current_exe().unwrap(),
-                    args: vec![COMPILE.into()],
-                },
+                compiler: Compiler::this_executable([COMPILE.into()]).unwrap(),
                 ..loopback(&folder.path().join(number.to_string()))
             };
             nodes.push(Node::start(env.clone(), options).await.unwrap());
