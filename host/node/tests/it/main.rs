@@ -15,6 +15,7 @@ mod disputes;
 mod faults;
 mod forgetful;
 mod http;
+mod idle;
 mod joins;
 mod logic;
 mod responses;
