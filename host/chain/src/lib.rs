@@ -35,5 +35,5 @@ pub mod wallet;
 pub use chain::{Chain, Header, Log, LogFilter, Receipt, SignedTransaction, TransactionRequest};
 pub use embedded::{EmbeddedChain, EmbeddedOptions};
 pub use error::Error;
-pub use ethereum::{EthereumChain, EthereumOptions};
+pub use ethereum::{Endpoints, EthereumChain, EthereumOptions};
 pub use wallet::Wallet;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clap::Args;
 use eigenshift_bls::{SecretKey, keystore};
-use eigenshift_chain::{Chain, EthereumChain, EthereumOptions, Wallet};
+use eigenshift_chain::{Chain, Endpoints, EthereumOptions, Wallet};
 use eigenshift_consensus::Timing;
 use eigenshift_engine::{AvsHandle, Patience, Timer};
 use eigenshift_env::{Env, Pool};
@@ -118,7 +118,7 @@ impl Files {
     }
 }
 
-async fn avs_options(avs: &AvsConfig, files: Files, env: &Env) -> Result<AvsOptions, CliError> {
+async fn avs_options(avs: &AvsConfig, files: Files, endpoints: &Endpoints, env: &Env) -> Result<AvsOptions, CliError> {
     let defaults = EthereumOptions::default();
     let options = EthereumOptions {
         chain_id: Some(avs.chain_id),
@@ -126,7 +126,7 @@ async fn avs_options(avs: &AvsConfig, files: Files, env: &Env) -> Result<AvsOpti
         ..defaults
     };
     let chain = loop {
-        match EthereumChain::connect(&avs.rpc, options.clone(), env).await {
+        match endpoints.connect(&avs.rpc, options.clone(), env).await {
             Ok(chain) => break chain,
             Err(error) if error.is_transient() => {
                 tracing::warn!(avs = %avs.id, rpc = avs.rpc, "the chain does not answer yet: {error}");
@@ -163,6 +163,7 @@ struct Configured {
     path: PathBuf,
     env: Env,
     files: Pool,
+    endpoints: Endpoints,
 }
 
 fn in_node(error: CliError) -> NodeError {
@@ -200,7 +201,7 @@ impl Source for Configured {
 
     async fn options(&self, avs: &AvsId) -> Result<AvsOptions, NodeError> {
         let (section, files) = self.section(avs, Files::read).await?;
-        avs_options(&section, files, &self.env).await.map_err(in_node)
+        avs_options(&section, files, &self.endpoints, &self.env).await.map_err(in_node)
     }
 }
 
@@ -217,11 +218,16 @@ fn is_final(started: &Result<AvsHandle, NodeError>) -> bool {
 }
 
 /// Starts all AVSs at once. Ends only when none of them runs, nor will.
-async fn start_all(node: &Node, avss: Vec<(AvsConfig, Result<Files, CliError>)>, env: &Env) -> NodeError {
+async fn start_all(
+    node: &Node,
+    avss: Vec<(AvsConfig, Result<Files, CliError>)>,
+    endpoints: &Endpoints,
+    env: &Env,
+) -> NodeError {
     let starting = avss.into_iter().map(|(avs, files)| {
-        let (id, env) = (avs.id.clone(), env.clone());
+        let (id, endpoints, env) = (avs.id.clone(), endpoints.clone(), env.clone());
         async move {
-            let options = async move { avs_options(&avs, files?, &env).await };
+            let options = async move { avs_options(&avs, files?, &endpoints, &env).await };
             node.add_with(&id, async { options.await.map_err(in_node) }).await
         }
     });
@@ -256,12 +262,14 @@ pub async fn run(args: RunArgs) -> Result<(), CliError> {
         .map_err(|error| CliError::Usage(format!("cannot tell where this executable is: {error}")))?;
     let node = Node::start(env.clone(), node_options(&config.node, compiler, logs)).await?;
     let files = env.threads.pool("files", READERS, READERS_QUEUE).map_err(NodeError::Threads)?;
-    node.configured_by(Arc::new(Configured { path: args.config.clone(), env: env.clone(), files }));
+    let endpoints = Endpoints::default();
+    let configured = Configured { path: args.config.clone(), env: env.clone(), files, endpoints: endpoints.clone() };
+    node.configured_by(Arc::new(configured));
     let admin = node.admin_addr().map_or("none".to_owned(), |address| address.to_string());
     tracing::info!(raft = node.raft_url(), http = node.http_url(), admin, "listening");
     let mut fatal = node.fatal();
     let ended = tokio::select! {
-        why = start_all(&node, avss, &env) => Some(CliError::Node(why)),
+        why = start_all(&node, avss, &endpoints, &env) => Some(CliError::Node(why)),
         () = &mut stop => None,
         why = fatal.wait_for(Option::is_some) => {
             let why = why.ok().and_then(|why| why.clone()).unwrap_or_default();

@@ -31,11 +31,11 @@ use crate::drivers::{
 };
 use crate::evidence::{EvidenceError, EvidenceStore};
 use crate::guard::{Guard, GuardError, Owner};
-use crate::http::HttpClient;
 use crate::join::{Challenge, JoinError, Joined, Joins};
 use crate::ledger::{CommandError, Ledger, Replica};
 use crate::logics::{Bundles, Logics};
 use crate::sets::Sets;
+use crate::shared::Shared;
 use crate::status::{AvsStatus, BundlesHere, BundlesStatus, TaskStatus, members as member_statuses};
 
 mod bundles;
@@ -72,6 +72,8 @@ pub struct AvsOptions {
     pub timers: Vec<Timer>,
     /// How long this node waits for what.
     pub patience: Patience,
+    /// What this AVS shares with the others of the host.
+    pub shared: Shared,
     /// Threads for curve arithmetic.
     pub bls_pool: Pool,
     /// Threads for calls that wait for the disk.
@@ -150,6 +152,7 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
     let aggregating = eigenshift_aggregation::Options { concurrency, ..Default::default() };
     let (aggregation, events) = eigenshift_aggregation::Service::start(aggregating, env, options.bls_pool.clone());
     let (shadows, samples) = Shadows::new();
+    let nonces = options.shared.nonces(service.chain_id, options.wallet.address());
     let context = Arc::new(Context {
         env: env.clone(),
         service,
@@ -166,8 +169,8 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
         shadows,
         guard,
         evidence,
-        http: HttpClient::new(env),
-        nonces: Default::default(),
+        http: options.shared.http,
+        nonces,
         flights: Default::default(),
         bls_pool: options.bls_pool,
         io_pool: options.io_pool,

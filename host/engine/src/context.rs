@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use eigenshift_bls::SecretKey;
 use eigenshift_chain::{Chain, Wallet};
-use eigenshift_consensus::Group;
+use eigenshift_consensus::{Group, Leadership};
 use eigenshift_env::{Env, Pool};
 use eigenshift_types::{B256, ClusterId, Epoch, NodeId, NodeKey, Service, TaskSpec};
 use tokio_util::sync::CancellationToken;
@@ -92,7 +92,8 @@ pub(crate) struct Context {
     pub evidence: EvidenceStore,
     pub sets: Sets,
     pub http: HttpClient,
-    pub nonces: Nonces,
+    /// Of the operator's account, whichever AVSs send from it.
+    pub nonces: Arc<Nonces>,
     pub flights: Flights,
     /// Curve arithmetic.
     pub bls_pool: Pool,
@@ -129,9 +130,22 @@ impl Context {
 
     /// Whether this node leads, confirmed, with everything applied.
     pub fn leads(&self) -> bool {
-        let leader = self.group.leadership();
-        let leadership = leader.borrow();
+        self.is_own(&self.group.leadership().borrow())
+    }
+
+    fn is_own(&self, leadership: &Leadership) -> bool {
         leadership.ready && leadership.leader == Some(self.identity.node)
+    }
+
+    /// Waits until this node leads, confirmed, with everything applied, and gives the term in which it does; none when the
+    /// AVS is stopped.
+    pub async fn wait_to_lead(&self) -> Option<u64> {
+        let mut leadership = self.group.leadership();
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            leads = leadership.wait_for(|leadership| self.is_own(leadership)) => Some(leads.ok()?.term),
+        }
     }
 
     /// Waits until what the leader has applied is applied here too, which is then true, or for as long as a silent leader

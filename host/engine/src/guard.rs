@@ -17,6 +17,8 @@ const SIGNED: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("signed")
 const OWNER: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("owner");
 const VERSION: u8 = 1;
 const MAX_RECORD: usize = 1024 * 1024;
+/// Pages in memory: each task's records are written and read once.
+const CACHE_BYTES: usize = 256 * 1024;
 
 /// Why the guard lets nothing be signed.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +113,7 @@ impl Guard {
         if !exists(env, path) && !fresh {
             return Err(GuardError::Missing);
         }
-        let database = database::open(env.disk.as_ref(), path)?;
+        let database = database::open_with_cache(env.disk.as_ref(), path, CACHE_BYTES)?;
         let write = database.begin_write().map_err(storage)?;
         {
             write.open_table(SIGNED).map_err(storage)?;

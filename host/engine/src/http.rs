@@ -84,7 +84,8 @@ pub struct HttpClient {
     client: Client<Connector, Full<Bytes>>,
 }
 
-const IDLE_PER_HOST: usize = 8;
+/// Kept to each host for all AVSs together.
+const IDLE_PER_HOST: usize = 16;
 
 impl HttpClient {
     /// A client over the environment's network.

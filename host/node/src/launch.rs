@@ -137,6 +137,7 @@ impl Start {
             fresh: !record.guarded,
             timers: options.timers,
             patience: node.options.patience,
+            shared: node.shared.clone(),
             bls_pool: node.bls_pool.clone(),
             io_pool: node.io_pool.clone(),
         };

@@ -11,7 +11,7 @@ use eigenshift_bls::SecretKey;
 use eigenshift_chain::{Chain, Wallet};
 use eigenshift_consensus::{Security, Store, Timing, Transport, TransportOptions};
 use eigenshift_engine::callbacks::Callbacks;
-use eigenshift_engine::{Patience, Timer};
+use eigenshift_engine::{Patience, Shared, Timer};
 use eigenshift_env::disk::Lock;
 use eigenshift_env::{Env, Pool};
 use eigenshift_ledger::Settings;
@@ -129,6 +129,7 @@ pub(crate) struct Inner {
     pub key: Arc<NodeKey>,
     pub transport: Transport,
     pub plugins: Host,
+    pub shared: Shared,
     pub bls_pool: Pool,
     pub io_pool: Pool,
     pub keyvalue_pool: Pool,
@@ -206,6 +207,7 @@ impl Node {
                 Host::new(own, &env)?
             }
         };
+        let shared = Shared::new(&env);
         let fatal = Arc::new(watch::Sender::new(None));
         watch_store(&env, &store, &fatal, &stop);
         let inner = Arc::new(Inner {
@@ -214,6 +216,7 @@ impl Node {
             key,
             transport,
             plugins,
+            shared,
             bls_pool,
             io_pool,
             keyvalue_pool,

@@ -2,6 +2,7 @@
 
 pub mod anvil;
 mod convert;
+mod shared;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::convert::{plain, simulated};
+pub use self::shared::Endpoints;
 use self::transport::BoundedHttp;
 use crate::fees::{Fees, gas_limit};
 use crate::{Chain, Error, Header, Log, LogFilter, Receipt, SignedTransaction, TransactionRequest, Wallet};
@@ -34,7 +36,7 @@ const DEFAULT_TIP: u128 = 1_000_000_000;
 const REMEMBERED_FEES: usize = 1024;
 
 /// How an endpoint is used.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EthereumOptions {
     /// Which chain it must serve; none for whichever it does.
     pub chain_id: Option<u64>,

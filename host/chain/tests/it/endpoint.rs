@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, keccak256};
-use eigenshift_chain::{Chain, Error, EthereumChain, EthereumOptions, LogFilter, SignedTransaction};
+use eigenshift_chain::{Chain, Endpoints, Error, EthereumChain, EthereumOptions, LogFilter, SignedTransaction};
 use eigenshift_env::Env;
 use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
@@ -49,6 +49,32 @@ fn idle() -> EthereumOptions {
         request_timeout: PATIENCE,
         ..EthereumOptions::default()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_uses_an_endpoint_alike_shares_one_connection_for_as_long_as_somebody_does() {
+    let connected = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&connected);
+    let address = serve(None, move |method, _| {
+        counted.fetch_add(u64::from(method == "eth_chainId"), Ordering::SeqCst);
+        healthy(method)
+    })
+    .await;
+    let (url, env, endpoints) = (format!("http://{address}"), Env::real(), Endpoints::default());
+    let connect = |options| endpoints.connect(&url, options, &env);
+    let times = || connected.load(Ordering::SeqCst);
+    let alike: Vec<_> = futures::future::join_all((0..8).map(|_| connect(idle()))).await;
+    assert!(alike.iter().all(Result::is_ok));
+    assert_eq!(times(), 1);
+    let other = EthereumOptions { max_in_flight: 1, ..idle() };
+    let otherwise = connect(other).await.unwrap();
+    assert_eq!(times(), 2, "what bounds others would bound this one too");
+    drop(alike);
+    connect(idle()).await.unwrap();
+    assert_eq!(times(), 3, "nobody used the first any more");
+    assert_eq!(otherwise.head().await.unwrap().block.number, 100);
+    let other_chain = EthereumOptions { chain_id: Some(1), ..idle() };
+    assert_eq!(connect(other_chain).await.err(), Some(Error::WrongChain { expected: 1, found: 31337 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

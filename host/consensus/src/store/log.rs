@@ -23,8 +23,8 @@ use crate::record::{DISK_VERSION, EntryRecord, LogIdRecord, VoteRecord};
 
 /// Most bytes of entries in one transfer to a follower.
 const TRANSFER_BYTES: usize = 4 << 20;
-/// How much of the end of the log stays in memory once it is durable.
-const RECENT_BYTES: usize = 4 << 20;
+/// How much of the end of the log stays in memory once it is durable: a host has a hundred groups.
+const RECENT_BYTES: usize = 1 << 20;
 
 struct Recent {
     entry: LogEntry,

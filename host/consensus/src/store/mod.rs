@@ -41,6 +41,8 @@ pub(crate) mod key {
 /// Room in the writer's queue; a full queue makes the groups wait, not the runtime's threads.
 const QUEUE: usize = 1024;
 const READERS: usize = 2;
+/// Pages of the database in memory: what is written and read is mostly the end of each log, which the groups have.
+const CACHE_BYTES: usize = 16 << 20;
 
 /// `raft.redb` and the snapshots of all groups of a host. Cheap to clone; clones share it.
 ///
@@ -73,7 +75,7 @@ impl Store {
         let snapshots = directory.join("snapshots");
         env.disk.create_dir_all(&snapshots)?;
         let path = directory.join("raft.redb");
-        let db = eigenshift_env::database::open(env.disk.as_ref(), &path)
+        let db = eigenshift_env::database::open_with_cache(env.disk.as_ref(), &path, CACHE_BYTES)
             .map_err(redb::Error::from)
             .and_then(|db| create_tables(&db).map(|()| db))
             .map_err(|source| Error::Open { path, source })?;

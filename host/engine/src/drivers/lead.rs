@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eigenshift_consensus::HandOverError;
+use eigenshift_consensus::{HandOverError, Health};
 use eigenshift_ledger::command::Command;
 use eigenshift_ledger::rotation;
 use eigenshift_ledger::settings::{Expiry, Mode, Order, Policy};
@@ -12,7 +12,7 @@ use eigenshift_ledger::{Phase, State, Task};
 use eigenshift_types::{BlockRef, NodeId, OperatorId, Outcome, TaskIndex};
 
 use crate::callbacks::caught;
-use crate::context::Context;
+use crate::context::{Context, Patience};
 use crate::drivers::order;
 
 /// Failed hand-overs to one member before it is marked down.
@@ -20,6 +20,7 @@ const TRIES: u32 = 3;
 
 /// What the leader remembers; forgotten with leadership.
 struct Duties {
+    term: u64,
     /// Monotonic time since which this node leads and the member is one.
     known: BTreeMap<NodeId, Duration>,
     /// Monotonic time at which the leader first saw each live task.
@@ -38,8 +39,9 @@ struct Duties {
 type Progress = (u64, usize);
 
 impl Duties {
-    fn new(now: Duration) -> Self {
+    fn new(term: u64, now: Duration) -> Self {
         Self {
+            term,
             known: BTreeMap::new(),
             seen: BTreeMap::new(),
             progress: BTreeMap::new(),
@@ -54,25 +56,30 @@ pub(crate) async fn run(context: Arc<Context>) {
     let mut changes = context.ledger.changes();
     let mut duties: Option<Duties> = None;
     loop {
-        tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
-            () = context.env.clock.sleep(context.patience.tick) => {}
-            () = context.stop.cancelled() => return,
-        }
-        if !context.leads() {
-            duties = None;
-            continue;
-        }
+        let Some(term) = context.wait_to_lead().await else { return };
         let now = context.env.clock.monotonic();
-        let duties = duties.get_or_insert_with(|| Duties::new(now));
+        // What an earlier leadership knew says nothing about this one.
+        let duties = match duties.take().filter(|duties| duties.term == term) {
+            Some(known) => duties.insert(known),
+            None => duties.insert(Duties::new(term, now)),
+        };
+        changes.borrow_and_update();
+        let mut all = true;
         for command in duties.due(&context, now).await {
             if let Err(error) = context.ledger.propose(&command).await {
+                all = false;
                 context.counters.count("duty", "refused");
                 tracing::debug!(avs = %context.service.avs, ?command, "not logged: {error}");
             }
         }
         decide(&context).await;
         duties.hand_over(&context).await;
+        let again = if all { duties.next_look(&context) } else { context.patience.tick };
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = context.env.clock.sleep(again) => {}
+            () = context.stop.cancelled() => return,
+        }
     }
 }
 
@@ -99,24 +106,53 @@ impl Duties {
         commands
     }
 
+    /// For how long nothing was heard of a member. One that never answered this leader is silent for as long as it could
+    /// have.
+    fn silence(&self, health: &Health, node: NodeId, now: Duration) -> Duration {
+        let known = now.saturating_sub(self.known.get(&node).copied().unwrap_or(now));
+        health.members.get(&node).and_then(|peer| peer.silent_for).unwrap_or(known)
+    }
+
+    /// How long nothing needs to be looked at, unless the state changes. While something is under way, a tick; else until a
+    /// member that falls silent now would have to be marked, or the duty moves on by itself.
+    fn next_look(&self, context: &Context) -> Duration {
+        let Patience { tick, down_after, .. } = context.patience;
+        let now = context.env.clock.monotonic();
+        let health = context.group.health();
+        context.ledger.read(|state| {
+            let under_way = state.rotation.is_moving()
+                || state.checkpoint.0 > self.digest
+                || state.members.values().any(|member| member.down)
+                || state.unsettled_tasks().next().is_some();
+            if under_way {
+                return tick;
+            }
+            let others = state.members.keys().filter(|node| **node != context.identity.node);
+            let marks = others.map(|node| down_after.saturating_sub(self.silence(&health, *node, now)));
+            let rotates = match state.settings.as_ref().map(|settings| settings.rotation.policy) {
+                Some(Policy::IntervalMs(ms)) => {
+                    Some(Duration::from_millis(ms).saturating_sub(now.saturating_sub(self.rotated)))
+                }
+                _ => None,
+            };
+            marks.chain(rotates).min().unwrap_or(down_after).max(tick)
+        })
+    }
+
     /// Members that do not answer any more, or again.
     fn marks(&mut self, context: &Context, now: Duration) -> Vec<Command> {
         let health = context.group.health();
         let down_after = context.patience.down_after;
-        let known = &mut self.known;
         context.ledger.read(|state| {
-            known.retain(|node, _| state.members.contains_key(node));
+            self.known.retain(|node, _| state.members.contains_key(node));
             for node in state.members.keys() {
-                known.entry(*node).or_insert(now);
+                self.known.entry(*node).or_insert(now);
             }
             let mark = |(node, member): (&NodeId, &eigenshift_ledger::Member)| {
                 if *node == context.identity.node {
                     return member.down.then_some(Command::Up { node: *node });
                 }
-                // One that never answered this leader is silent for as long as it could have.
-                let known = now.saturating_sub(known.get(node).copied().unwrap_or(now));
-                let silent = health.members.get(node).and_then(|peer| peer.silent_for).unwrap_or(known);
-                if silent >= down_after {
+                if self.silence(&health, *node, now) >= down_after {
                     (!member.down).then_some(Command::Down { node: *node })
                 } else {
                     let heard = health.members.get(node).is_some_and(|peer| peer.silent_for.is_some());

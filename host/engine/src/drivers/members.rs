@@ -17,15 +17,14 @@ enum Change {
 pub(crate) async fn run(context: Arc<Context>) {
     let mut changes = context.ledger.changes();
     loop {
-        tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
-            () = context.env.clock.sleep(context.patience.tick) => {}
-            () = context.stop.cancelled() => return,
+        if context.wait_to_lead().await.is_none() {
+            return;
         }
-        if !context.leads() {
-            continue;
-        }
-        for change in due(&context) {
+        changes.borrow_and_update();
+        let due = due(&context);
+        // Both sides change with the log; what Raft says of its members may be a moment older than what is applied.
+        let again = if due.is_empty() { context.patience.down_after } else { context.patience.tick };
+        for change in due {
             let result = match change {
                 Change::Add(peer) => context.group.add_learner(peer).await,
                 Change::Promote(node) => context.group.promote(node).await,
@@ -33,7 +32,7 @@ pub(crate) async fn run(context: Arc<Context>) {
             };
             match result {
                 Ok(()) => context.counters.count("membership", "changed"),
-                // Looked at again with the next tick.
+                // Looked at again soon.
                 Err(
                     MembershipError::NotCaughtUp { .. } | MembershipError::ChangeInFlight | MembershipError::Uncertain,
                 ) => {}
@@ -42,6 +41,11 @@ pub(crate) async fn run(context: Arc<Context>) {
                     tracing::warn!(avs = %context.service.avs, "members: {error}");
                 }
             }
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = context.env.clock.sleep(again) => {}
+            () = context.stop.cancelled() => return,
         }
     }
 }

@@ -15,14 +15,26 @@ use crate::drivers::transactions::{Flight, is_confirmed};
 type FoundAt = BTreeMap<TriggerId, u64>;
 
 pub(crate) async fn run(context: Arc<Context>) {
+    let mut changes = context.ledger.changes();
     let mut found_at = FoundAt::new();
     loop {
-        if !context.pause(context.patience.tick).await {
-            return;
-        }
         if !context.leads() {
             found_at.clear();
+            if context.wait_to_lead().await.is_none() {
+                return;
+            }
+        }
+        changes.borrow_and_update();
+        if context.ledger.read(|state| state.plans.is_empty()) {
+            found_at.clear();
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = context.stop.cancelled() => return,
+            }
             continue;
+        }
+        if !context.pause(context.patience.tick).await {
+            return;
         }
         let open: Vec<Plan> = context.ledger.read(|state| state.plans.values().cloned().collect());
         found_at.retain(|trigger, _| open.iter().any(|plan| plan.latest.trigger == *trigger));

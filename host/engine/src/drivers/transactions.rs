@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 
 use crate::context::Context;
 
-/// Nonces of this node's account that are under way. All transactions of the account go through here.
+/// Nonces of an account that are under way. All that this host sends from the account goes through here.
 #[derive(Default)]
 pub(crate) struct Nonces(Mutex<BTreeSet<u64>>);
 
 impl Nonces {
     /// The lowest nonce that is neither mined nor under way: it fills gaps that failed tries left.
-    fn take(&self, mined: u64, announced: impl IntoIterator<Item = u64>) -> u64 {
+    pub fn take(&self, mined: u64, announced: impl IntoIterator<Item = u64>) -> u64 {
         let mut taken = self.0.lock();
         taken.extend(announced);
         taken.retain(|nonce| *nonce >= mined);

@@ -11,7 +11,7 @@ use eigenshift_ledger::{Accepted, State, TriggerId};
 use eigenshift_plugin::{CallError, EventFilter, EventLog, NewTask, Plan, Trigger};
 use eigenshift_types::{B256, BlockRef, Bytes, TaskIndex, TaskSpec};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::callbacks::{Callbacks, caught};
 use crate::context::Context;
@@ -101,6 +101,9 @@ const NOT_LEADER: &str = "not-leader";
 
 /// Requests under way at once; more wait in the callers.
 const CONCURRENT: usize = 64;
+
+/// A timer's next slot is waited for in steps of this: the clock may be set meanwhile.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
 
 /// Blocks per query for logs.
 const LOG_RANGE: u64 = 500;
@@ -280,23 +283,30 @@ impl Triggers {
 /// Watches contract events and timers: at the leader.
 pub(crate) async fn run(context: Arc<Context>, triggers: Triggers, timers: Vec<Timer>) {
     let mut heads = context.chain.heads();
+    let mut changes = context.ledger.changes();
     let mut events = Events::default();
     loop {
-        tokio::select! {
-            changed = heads.changed() => if changed.is_err() { return },
-            () = context.env.clock.sleep(context.patience.tick) => {}
-            () = context.stop.cancelled() => return,
+        let Some(term) = context.wait_to_lead().await else { return };
+        if events.term != term {
+            events = Events { term, ..Events::default() };
         }
-        if !context.leads() {
-            events = Events::default();
-            continue;
-        }
-        if let Err(why) = events.scan(&context, &triggers).await {
+        heads.mark_unchanged();
+        let bundle = context.ledger.read(|state| state.bundle);
+        let scanned = events.scan(&context, &triggers).await.unwrap_or_else(|why| {
             context.counters.count("event-scan", "retried");
             tracing::debug!(avs = %context.service.avs, "events: {why}");
-        }
+            false
+        });
+        let mut again = (!scanned).then_some(context.patience.tick);
         for timer in &all_timers(&context, &timers) {
-            fire_timer(&context, &triggers, timer).await;
+            let next = fire_timer(&context, &triggers, timer).await;
+            again = Some(again.map_or(next, |again| again.min(next)));
+        }
+        tokio::select! {
+            changed = heads.changed(), if events.wants_blocks() => if changed.is_err() { return },
+            moved = another_bundle(&context, &mut changes, bundle) => if moved.is_none() { return },
+            () = context.env.clock.sleep(again.unwrap_or_default()), if again.is_some() => {}
+            () = context.stop.cancelled() => return,
         }
     }
 }
@@ -310,22 +320,44 @@ fn all_timers(context: &Context, own: &[Timer]) -> Vec<Timer> {
     timers
 }
 
-async fn fire_timer(context: &Context, triggers: &Triggers, timer: &Timer) {
-    let slot = context.env.clock.unix_ms() / u64::try_from(timer.every.as_millis()).unwrap_or(u64::MAX).max(1);
+/// Waits until another bundle is the active one; none when nothing is applied any more.
+async fn another_bundle(context: &Context, changes: &mut watch::Receiver<u64>, known: B256) -> Option<()> {
+    while context.ledger.read(|state| state.bundle) == known {
+        changes.changed().await.ok()?;
+    }
+    Some(())
+}
+
+/// Fires the timer if it is time, and says after how long it is to be looked at again.
+async fn fire_timer(context: &Context, triggers: &Triggers, timer: &Timer) -> Duration {
+    let every = u64::try_from(timer.every.as_millis()).unwrap_or(u64::MAX).max(1);
+    let now = context.env.clock.unix_ms();
+    let slot = now / every;
+    let next = Duration::from_millis(every - now % every).min(CLOCK_STEP);
     let id = TriggerId::Timer { name: timer.name.clone(), slot };
-    if context.ledger.read(|state| state.is_used(&id) || !has_room(state)) {
-        return;
+    let (used, room) = context.ledger.read(|state| (state.is_used(&id), has_room(state)));
+    if used {
+        return next;
+    }
+    if !room {
+        return context.patience.tick;
     }
     let trigger = Trigger::Timer { name: timer.name.clone(), slot };
-    if let Err(error) = triggers.fire(&id, &trigger, None, Duration::ZERO).await {
-        context.counters.count("timer", error.code());
-        tracing::debug!(avs = %context.service.avs, timer = timer.name, "timer: {error}");
+    match triggers.fire(&id, &trigger, None, Duration::ZERO).await {
+        Ok(_) => next,
+        Err(error) => {
+            context.counters.count("timer", error.code());
+            tracing::debug!(avs = %context.service.avs, timer = timer.name, "timer: {error}");
+            context.patience.tick
+        }
     }
 }
 
 /// Where the leader is in the chain's events.
 #[derive(Default)]
 struct Events {
+    /// In which this node leads.
+    term: u64,
     /// Of the bundle with this digest.
     filters: Option<(B256, Vec<EventFilter>)>,
     /// First block that is not looked through yet.
@@ -335,23 +367,27 @@ struct Events {
 }
 
 impl Events {
-    async fn scan(&mut self, context: &Context, triggers: &Triggers) -> Result<(), String> {
+    fn wants_blocks(&self) -> bool {
+        self.filters.as_ref().is_some_and(|(_, filters)| !filters.is_empty())
+    }
+
+    /// Whether all is looked through that there is so far: until the next block, or the next bundle, nothing more comes.
+    async fn scan(&mut self, context: &Context, triggers: &Triggers) -> Result<bool, String> {
+        let known = self.filters.take();
         let logic = context.active_logic().ok_or("the active bundle is not loaded here yet")?;
-        let Some(source) = logic.source() else { return Ok(()) };
+        let Some(source) = logic.source() else { return Ok(true) };
         let digest = logic.bundle_digest();
-        let filters = match self.filters.take().filter(|(of, _)| *of == digest) {
+        let filters = match known.filter(|(of, _)| *of == digest) {
             Some((_, filters)) => filters,
             None => caught(source.event_filters()).await.map_err(|error| error.to_string())?,
         };
         self.filters = Some((digest, filters.clone()));
         if filters.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let start = *self.cursor.get_or_insert_with(|| context.ledger.read(|state| state.event_block));
-        let Some(newest) = confirmed_number(context).await.map_err(|error| error.to_string())? else { return Ok(()) };
-        if newest < start {
-            return Ok(());
-        }
+        let newest = confirmed_number(context).await.map_err(|error| error.to_string())?;
+        let Some(newest) = newest.filter(|newest| *newest >= start) else { return Ok(true) };
         let end = newest.min(start.saturating_add(LOG_RANGE - 1));
         let mut logs: Vec<Log> = Vec::new();
         for filter in filters {
@@ -364,7 +400,7 @@ impl Events {
         }
         self.cursor = Some(end.saturating_add(1));
         self.ignored.clear();
-        Ok(())
+        Ok(end == newest)
     }
 
     async fn handle(&mut self, context: &Context, triggers: &Triggers, log: Log) -> Result<(), String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use eigenshift_chain::{Chain, EmbeddedChain, EmbeddedOptions, Wallet};
 use eigenshift_engine::callbacks::Callbacks;
-use eigenshift_engine::{AvsHandle, Patience, Triggered};
+use eigenshift_engine::{AvsHandle, Patience, Timer, Triggered};
 use eigenshift_env::Env;
 use eigenshift_ledger::settings::{Policy, RotationSettings};
 use eigenshift_ledger::{Phase, Settings, State, Task};
@@ -93,6 +93,8 @@ pub struct Plan {
     pub patience: fn(&mut Patience),
     /// The last operator does what [`crate::logic::order`] says.
     pub last_obeys: bool,
+    /// Everybody's timers.
+    pub timers: Vec<Timer>,
 }
 
 impl Plan {
@@ -106,6 +108,7 @@ impl Plan {
             submits: false,
             patience: |_| {},
             last_obeys: false,
+            timers: Vec::new(),
         }
     }
 }
@@ -125,6 +128,7 @@ pub struct Cluster {
     pub directory: TempDir,
     admin: bool,
     patience: fn(&mut Patience),
+    timers: Vec<Timer>,
 }
 
 impl Cluster {
@@ -145,6 +149,7 @@ impl Cluster {
         let owner = Wallet::random(&env).unwrap();
         let probe = |number: usize| {
             let probe = Probe::new(plan.last_obeys && number + 1 == plan.enrolled);
+            let probe = if plan.timers.is_empty() { probe } else { probe.timed() };
             if plan.submits { probe.submitting() } else { probe }
         };
         let operator = |number: usize| Operator {
@@ -184,6 +189,7 @@ impl Cluster {
             directory,
             admin: plan.admin,
             patience: plan.patience,
+            timers: plan.timers.clone(),
         }
     }
 
@@ -216,7 +222,7 @@ impl Cluster {
             chain: Arc::new(Forgetful { chain: Arc::clone(&self.chain), sight: self.operators[number].sight.clone() }),
             logic,
             approval: self.operators[number].approval,
-            timers: Vec::new(),
+            timers: self.timers.clone(),
             provided: TenantOptions::default(),
         }
     }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eigenshift_engine::callbacks::{Callbacks, Rotation, TaskSubmission};
+use eigenshift_engine::callbacks::{Callbacks, Rotation, TaskSource, TaskSubmission};
 use eigenshift_engine::signer::TaskSigner;
 use eigenshift_plugin::{
-    AggregateKey, CallError, Candidate, Decision, PeerResponse, ProcessError, Signable, SubmissionCertificate, Task,
-    Transaction,
+    AggregateKey, CallError, Candidate, Decision, EventFilter, NewTask, PeerResponse, Plan, ProcessError, Signable,
+    SubmissionCertificate, Task, Transaction, Trigger,
 };
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, ResponseKey, TaskIndex, U256, keccak256};
 use tokio::sync::watch;
@@ -33,6 +33,8 @@ pub struct Probe {
     obeys: bool,
     /// To whom it sends a transaction when a task is certified.
     submits_to: Option<Address>,
+    /// Whether it makes tasks of timers.
+    timed: bool,
 }
 
 impl Probe {
@@ -45,7 +47,12 @@ impl Probe {
             answered: watch::Sender::new(false),
             obeys,
             submits_to: None,
+            timed: false,
         }
+    }
+
+    pub fn timed(self) -> Self {
+        Self { timed: true, ..self }
     }
 
     pub fn submitting(self) -> Self {
@@ -147,12 +154,34 @@ impl Callbacks for Probe {
         Ok(AggregateKey { task_index: TaskIndex::from_be_bytes(*task), key: key(), digest: digest(&response.payload) })
     }
 
+    fn source(&self) -> Option<&dyn TaskSource> {
+        self.timed.then_some(self)
+    }
+
     fn submission(&self) -> Option<&dyn TaskSubmission> {
         self.submits_to.is_some().then_some(self)
     }
 
     fn rotation(&self) -> Option<&dyn Rotation> {
         Some(self)
+    }
+}
+
+/// A task for each slot of a timer, about the slot.
+#[async_trait]
+impl TaskSource for Probe {
+    async fn event_filters(&self) -> Result<Vec<EventFilter>, CallError> {
+        Ok(Vec::new())
+    }
+
+    async fn on_trigger(&self, _: BlockRef, trigger: &Trigger) -> Result<Plan, CallError> {
+        match trigger {
+            Trigger::Timer { slot, .. } => {
+                let request = slot.to_be_bytes().to_vec().into();
+                Ok(Plan::Create(NewTask { index: None, request, keys_expected: 1 }))
+            }
+            _ => Ok(Plan::Ignore("no timer".to_owned())),
+        }
     }
 }
 

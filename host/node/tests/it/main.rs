@@ -18,6 +18,7 @@ mod forgetful;
 mod gates;
 mod hosting;
 mod http;
+mod idle;
 mod joins;
 mod logic;
 mod responses;
