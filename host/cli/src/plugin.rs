@@ -103,7 +103,7 @@ pub async fn run(command: PluginCommand) -> Result<(), CliError> {
         PluginCommand::New(args) => Ok(author::new(&args)?),
         PluginCommand::Build(args) => Ok(tokio::task::block_in_place(|| author::build(&args))?),
         PluginCommand::Test(args) => {
-            crate::log("error,eigenshift_plugin::guest=info");
+            crate::logs::install("error,eigenshift_plugin::guest=info", eigenshift_node::Logs::default());
             Ok(author::test(args).await?)
         }
         PluginCommand::Inspect(args) => show(&args),

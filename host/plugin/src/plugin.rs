@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, Service};
