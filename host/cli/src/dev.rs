@@ -152,9 +152,8 @@ async fn follow(
     report: &Report,
     project: &Project,
     mut watch: Watch,
-    first: stage::Version,
+    mut running: stage::Version,
 ) -> std::convert::Infallible {
-    let mut _running = first;
     loop {
         stage.cluster.env.clock.sleep(LOOK).await;
         if !watch.look(Stamp::of(project)) {
@@ -180,7 +179,7 @@ async fn follow(
             Err(error) => Err(error),
         };
         match swapped {
-            Ok(version) => _running = version,
+            Ok(version) => drop(std::mem::replace(&mut running, version)),
             Err(why) => say(&format!("      -- the new build is refused: {why}; the former one goes on")),
         }
     }
