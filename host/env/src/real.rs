@@ -70,6 +70,15 @@ impl Random for OsRandom {
 #[derive(Debug)]
 pub struct OsThreads;
 
+/// Has the calling thread run only where nothing else would. To the scheduler its core counts as idle: whoever wakes up
+/// gets it at once, while the lowest priority of the usual kind keeps it until its slice ends.
+fn only_when_idle() {
+    let none = libc::sched_param { sched_priority: 0 };
+    #[allow(unsafe_code, reason = "the pointer is of a value that outlives the call; 0 is the calling thread")]
+    // It is refused nowhere on Linux; where it is, the priority has to do.
+    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
+}
+
 impl Threads for OsThreads {
     fn spawn(&self, name: &str, body: Job) -> io::Result<()> {
         std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
@@ -82,8 +91,9 @@ impl Threads for OsThreads {
 
     fn spawn_background(&self, name: &str, body: Job) -> io::Result<()> {
         let lower = move || {
-            // Of the calling thread only, on Linux. Without it the work is done all the same.
+            // Of the calling thread only, on Linux. Without either the work is done all the same.
             let _ = rustix::process::setpriority_process(None, 19);
+            only_when_idle();
             body();
         };
         self.spawn(name, Box::new(lower))
