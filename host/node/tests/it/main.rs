@@ -26,4 +26,5 @@ mod rounds;
 mod shadows;
 mod swap;
 mod tasks;
+mod triggers;
 mod versions;

@@ -8,7 +8,8 @@ use eigenshift_types::{B256, Bytes};
 mod guest;
 
 use guest::{
-    ANSWER, ATOMICS, DIGEST, Guest, IMPORT_CONFIG_GET, IMPORT_KEYVALUE, KEY, KEYVALUE, SCRATCH, manifest, result,
+    ANSWER, ATOMICS, DIGEST, Guest, IMPORT_CONFIG_GET, IMPORT_KEYVALUE, KEY, KEYVALUE, SCRATCH, SOURCE, manifest,
+    result,
 };
 
 /// What a version answers with.
@@ -154,4 +155,11 @@ pub fn settable() -> Bundle {
 
 fn configurable() -> String {
     manifest("imports = [\"config\"]", "[config.answer]\ntype = \"string\"\ndefault = \"as usual\"")
+}
+
+/// Makes a task of every trigger, whose request is [`answer`] 0 and whose triggers are the manifest's.
+pub fn triggered(triggers: &str) -> Bundle {
+    let mut guest = Guest::default();
+    guest.export(SOURCE, &[("event-filters", result(&[0, 0])), ("on-trigger", result(&[0, 0, 0, 0, ANSWER, 4, 1]))]);
+    Bundle::new(guest.component(), manifest("", triggers))
 }
