@@ -1,16 +1,13 @@
 //! The plugins: compiled, made components, checked.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use wit_component::{ComponentEncoder, DecodedWasm};
+use eigenshift_build::{Library, TARGET, encode};
+use wit_component::DecodedWasm;
 
 use crate::place::{self, Place};
 
-const TARGET: &str = "wasm32-unknown-unknown";
 const PACKAGE: &str = "eigenshift:avs";
 
 /// A plugin that ships with the project, and exactly what its component may ask for and offer.
@@ -40,9 +37,8 @@ const GUESTS: &[Guest] = &[
 
 /// Builds every guest and puts components and manifests into [`Place::components`].
 pub fn build(place: &Place) -> Result<()> {
-    let library = Library::find(place)?;
-    eprintln!("setup: compiling the plugins for {TARGET} with the {}", library.way);
-    library.forget_objects_of_another(place)?;
+    let library = Library::find(&place.cache, &place.root)?;
+    eprintln!("setup: compiling the plugins for {TARGET} with the {}", library.way());
     compile(place, &library)?;
     std::fs::create_dir_all(place.components())?;
     for guest in GUESTS {
@@ -52,85 +48,12 @@ pub fn build(place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// The target's standard library, as `wasm-std.sh` found or made it.
-struct Library {
-    way: String,
-    sysroot: Option<PathBuf>,
-    rustc: Option<PathBuf>,
-}
-
-impl Library {
-    fn find(place: &Place) -> Result<Self> {
-        let mut script = Command::new("bash");
-        script.arg(place.root.join("xtask/wasm-std.sh")).arg(&place.cache).current_dir(&place.root);
-        script.stderr(Stdio::inherit());
-        let output = script.output().context("cannot start bash for xtask/wasm-std.sh")?;
-        ensure!(output.status.success(), "no standard library for {TARGET}; what was tried is above");
-        let text = String::from_utf8(output.stdout).context("xtask/wasm-std.sh wrote a path that is no UTF-8")?;
-        let value = |key: &str| {
-            let mut lines = text.lines().filter_map(|line| line.split_once('='));
-            lines.find_map(|(found, value)| (found == key).then(|| value.to_owned()))
-        };
-        Ok(Self {
-            way: value("WAY").context("xtask/wasm-std.sh did not say which way it took")?,
-            sysroot: value("SYSROOT").map(PathBuf::from),
-            rustc: value("RUSTC").map(PathBuf::from),
-        })
-    }
-
-    /// Cargo does not notice that the library behind a sysroot was made anew; objects of the old one then fail to link.
-    fn forget_objects_of_another(&self, place: &Place) -> Result<()> {
-        let made = match &self.sysroot {
-            Some(sysroot) => std::fs::metadata(sysroot.join("lib/rustlib").join(TARGET).join("lib"))?
-                .modified()
-                .map(|time| format!("{time:?}"))?,
-            None => String::new(),
-        };
-        let identity = format!("{} {:?} {:?} {made}\n", self.way, self.sysroot, self.rustc);
-        let target = place.plugins().join("target");
-        let stamp = target.join("standard-library");
-        if std::fs::read_to_string(&stamp).is_ok_and(|old| old == identity) {
-            return Ok(());
-        }
-        let objects = target.join(TARGET);
-        if objects.exists() {
-            std::fs::remove_dir_all(&objects).with_context(|| format!("cannot remove {}", objects.display()))?;
-        }
-        std::fs::create_dir_all(&target)?;
-        place::write_if_changed(&stamp, identity.as_bytes()).map(drop)
-    }
-
-    /// Flags for the guests' crates. Paths of this machine are replaced, so that equal sources give equal bytes.
-    fn flags(&self, place: &Place) -> OsString {
-        let mut flags: Vec<OsString> = Vec::new();
-        let mut flag = |parts: &[&std::ffi::OsStr]| flags.push(parts.iter().copied().collect());
-        if let Some(sysroot) = &self.sysroot {
-            flag(&["--sysroot=".as_ref(), sysroot.as_os_str()]);
-        }
-        let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-        let cargo_home = cargo_home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
-        if let Some(home) = cargo_home {
-            flag(&["--remap-path-prefix=".as_ref(), home.join("registry/src").as_os_str(), "=/crates".as_ref()]);
-        }
-        flag(&["--remap-path-prefix=".as_ref(), place.root.as_os_str(), "=/eigenshift".as_ref()]);
-        // The linker's own default is 1 MiB, which stands before the data: the pages that a call touches would lie beyond
-        // those that the host keeps resident, and be faulted in anew by every call.
-        flag(&["-Clink-arg=-zstack-size=131072".as_ref()]);
-        flags.join("\u{1f}".as_ref())
-    }
-}
-
 fn compile(place: &Place, library: &Library) -> Result<()> {
     let mut cargo = place.cargo(&place.plugins());
-    cargo.args(["build", "--quiet", "--release", "--locked", "--target", TARGET]);
-    cargo.arg("--target-dir").arg(place.plugins().join("target"));
+    cargo.args(["build", "--quiet", "--locked"]);
+    library.prepare(&mut cargo, &place.plugins().join("target"), &place.root, "/eigenshift")?;
     for guest in GUESTS {
         cargo.args(["--package", guest.name]);
-    }
-    // The encoded form takes paths with blanks. With --target, build scripts and macros do not get these flags.
-    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", library.flags(place));
-    if let Some(rustc) = &library.rustc {
-        cargo.env("RUSTC", rustc);
     }
     place::run(&mut cargo, "compiling the plugins")
 }
@@ -138,8 +61,7 @@ fn compile(place: &Place, library: &Library) -> Result<()> {
 impl Guest {
     /// Makes the compiled module a component.
     fn finish(&self, place: &Place) -> Result<String> {
-        let module = format!("{}.wasm", self.name.replace('-', "_"));
-        let module = place.plugins().join("target").join(TARGET).join("release").join(module);
+        let module = eigenshift_build::module(&place.plugins().join("target"), self.name);
         let module = std::fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
         let component = encode(&module).with_context(|| format!("{}: cannot be made a component", self.name))?;
         self.publish(place, &component)
@@ -186,14 +108,6 @@ impl Guest {
         }
         Ok(())
     }
-}
-
-fn encode(module: &[u8]) -> Result<Vec<u8>> {
-    ComponentEncoder::default()
-        .validate(true)
-        .module(module)
-        .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| anyhow::anyhow!("{error:#}"))
 }
 
 /// Names of what a component imports and exports.
@@ -260,10 +174,5 @@ mod tests {
         assert!(guest.check(&found(&["chain", "log"], &["exports"])).is_ok());
         assert!(guest.check(&found(&["chain", "log"], &["exports", "wasi:cli/run@0.2.0"])).is_err());
         assert!(guest.check(&found(&["log"], &["exports"])).is_err());
-    }
-
-    #[test]
-    fn what_is_no_module_is_refused() {
-        assert!(encode(b"not wasm").is_err());
     }
 }

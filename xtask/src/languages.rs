@@ -1,6 +1,7 @@
 //! Plugins in TypeScript and Python, built with the commands that their authors' READMEs give.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -138,7 +139,8 @@ fn python(place: &Place, source: &Path, folder: &Path) -> Result<()> {
     place::run_quietly(&mut componentize, "componentize-py").map(drop)
 }
 
-/// Builds the plugins, runs them against the Rust one in the host, and follows the READMEs of `examples/plugin-*`.
+/// Builds the plugins, runs them against the Rust one in the host, and follows the READMEs of `examples/plugin-*`: what a
+/// stranger's project is made of, built into, and answers.
 pub fn stage(place: &Place) -> Result<()> {
     build(place)?;
     let report = place.root.join("target/xtask/languages.txt");
@@ -172,10 +174,19 @@ fn follow(place: &Place, example: &str) -> Result<()> {
     std::fs::create_dir_all(&folder)?;
     println!("following {}", readme.display());
     let mut bash: Command = place.child("bash", &folder);
-    bash.args(["-euo", "pipefail", "-c", &commands]).env("EIGENSHIFT", &place.root);
+    bash.args(["-euo", "pipefail", "-c", &commands]).env("PATH", path_with_binary(place)?);
     place::run_quietly(&mut bash, &format!("the commands of {}", readme.display()))?;
     // The packages in it are hundreds of megabytes.
     std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
+}
+
+/// `PATH` with the `eigenshift` that was built for the tests before all others.
+fn path_with_binary(place: &Place) -> Result<OsString> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| place.root.join("target"), PathBuf::from);
+    let built = place.root.join(target).join("debug");
+    ensure!(built.join("eigenshift").is_file(), "{} has no eigenshift: the tests left none", built.display());
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(std::iter::once(built).chain(std::env::split_paths(&others)))?)
 }
 
 fn commands(readme: &str) -> String {

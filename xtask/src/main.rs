@@ -39,7 +39,7 @@ cargo xtask COMMAND
   test [STAGES]      setup --anvil, then every check, or only the stages named of:
                      fmt contracts clippy guests licences fuzz libraries build languages test
   bench [NAMES]      setup, then the figures, one a line: name value unit; all, or only those of:
-                     bls aggregation plugin cluster hosting
+                     bls aggregation plugin attacks cluster swap hosting
   fuzz [TARGET] [SECONDS]
                      fuzzes one target of host/bls/fuzz, or each, for so long; default 600
   fuzz TARGET FILE   runs one input once, such as one that made a target fail
@@ -141,10 +141,12 @@ fn demo(place: &Place, arguments: &[String]) -> Result<()> {
 }
 
 /// Packages with the example that prints figures, and the names of its groups.
-const BENCHES: [(&str, &str, &[&str]); 4] = [
+const BENCHES: [(&str, &str, &[&str]); 6] = [
     ("eigenshift-aggregation", "figures", &["bls", "aggregation"]),
     ("eigenshift-plugin", "figures", &["plugin"]),
+    ("eigenshift-plugin", "attacks", &["attacks"]),
     ("eigenshift-node", "bench", &["cluster"]),
+    ("eigenshift-node", "swap", &["swap"]),
     ("eigenshift-node", "hosting", &["hosting"]),
 ];
 

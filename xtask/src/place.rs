@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 /// Where the repository and the user's cache are.
 pub struct Place {
@@ -18,13 +18,9 @@ pub struct Place {
 impl Place {
     pub fn find() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?;
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let cache = match (set("XDG_CACHE_HOME"), set("HOME")) {
-            (Some(cache), _) if cache.is_absolute() => cache,
-            (_, Some(home)) => home.join(".cache"),
-            _ => bail!("neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder"),
-        };
-        Ok(Self { root: root.to_owned(), cache: cache.join("eigenshift") })
+        let cache = eigenshift_build::cache_folder()
+            .context("neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder")?;
+        Ok(Self { root: root.to_owned(), cache })
     }
 
     /// The guests' workspace.

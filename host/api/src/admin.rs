@@ -1,15 +1,16 @@
-//! The admin listener: creating tasks, moving the duty. Loopback only, with a token.
+//! The admin listener: creating tasks, moving the duty, bundles. Loopback only, with a token.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use axum::{Json, Router};
-use eigenshift_engine::{RequestError, Triggered};
+use eigenshift_engine::{RequestError, Shadow, Triggered};
 use eigenshift_env::Env;
 use eigenshift_types::{B256, Bytes};
 use http::{HeaderMap, header};
@@ -18,7 +19,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::error::{not_found, wrong_method};
-use crate::{ApiError, Avss, body};
+use crate::hosting::{self, Hosting};
+use crate::{ApiError, Avss, Logs, body};
 
 /// Largest request: twice (hexadecimal) the largest task request that settings allow, and a little.
 const MAX_TASK: usize = 520 * 1024;
@@ -30,13 +32,13 @@ const MAX_ROLLBACK: usize = 4096;
 
 /// The admin token. Not printable.
 #[derive(Clone)]
-pub struct Token(std::sync::Arc<Zeroizing<String>>);
+pub struct Token(Arc<Zeroizing<String>>);
 
 impl Token {
     /// A token of at least 32 characters.
     #[must_use]
     pub fn new(text: String) -> Option<Self> {
-        (text.len() >= 32).then(|| Self(std::sync::Arc::new(Zeroizing::new(text))))
+        (text.len() >= 32).then(|| Self(Arc::new(Zeroizing::new(text))))
     }
 
     fn matches(&self, given: &str) -> bool {
@@ -51,9 +53,11 @@ pub fn may_listen(address: SocketAddr) -> bool {
 }
 
 #[derive(Clone)]
-struct Admin {
+pub(crate) struct Admin {
     env: Env,
-    avss: Avss,
+    pub(crate) avss: Avss,
+    pub(crate) logs: Logs,
+    pub(crate) hosting: Arc<dyn Hosting>,
     token: Token,
 }
 
@@ -65,8 +69,7 @@ pub struct TaskRequest {
     pub payload: Bytes,
 }
 
-/// Says for which activation a publisher signed: given in the query with the bundle as body, or in the body for a former
-/// bundle.
+/// Says for which activation a publisher signed: given in the query with the bundle as body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signed {
@@ -74,6 +77,10 @@ pub struct Signed {
     pub sequence: u64,
     /// The publisher's signature; `0x` and hexadecimal.
     pub signature: Bytes,
+    /// At each member, on how many tasks the bundle runs beside the active one first; none: not at all.
+    pub shadow_tasks: Option<u32>,
+    /// In how many of them its answers may differ. [default: 0]
+    pub shadow_differences: Option<u32>,
 }
 
 /// A former bundle that is to come back.
@@ -86,6 +93,14 @@ pub struct RollbackRequest {
     pub sequence: u64,
     /// The publisher's signature; `0x` and hexadecimal.
     pub signature: Bytes,
+}
+
+/// A proposed bundle that this node's operator lets become active.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveRequest {
+    /// Which.
+    pub digest: B256,
 }
 
 /// What a deployment answers.
@@ -106,14 +121,14 @@ impl From<RequestError> for ApiError {
 }
 
 /// The routes.
-pub fn router(env: Env, avss: Avss, token: Token) -> Router {
-    let admin = Admin { env, avss, token };
-    Router::new()
-        .route("/v1/avs", get(list))
+pub fn router(env: Env, avss: Avss, logs: Logs, hosting: Arc<dyn Hosting>, token: Token) -> Router {
+    let admin = Admin { env, avss, logs, hosting, token };
+    hosting::routes()
         .route("/v1/avs/{avs}/tasks", post(create))
         .route("/v1/avs/{avs}/rotate", post(rotate))
         .route("/v1/avs/{avs}/bundles", post(deploy))
         .route("/v1/avs/{avs}/bundles/rollback", post(rollback))
+        .route("/v1/avs/{avs}/bundles/approve", post(approve))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(admin.clone(), authorize))
@@ -129,11 +144,7 @@ async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> 
     }
 }
 
-async fn list(State(admin): State<Admin>) -> Json<Vec<String>> {
-    Json(admin.avss.all().iter().map(|avs| avs.service().avs.to_string()).collect())
-}
-
-type AvsPath = Result<Path<String>, PathRejection>;
+pub(crate) type AvsPath = Result<Path<String>, PathRejection>;
 
 fn avs_of(admin: &Admin, path: AvsPath) -> Result<eigenshift_engine::AvsHandle, ApiError> {
     let Path(avs) = path.map_err(|error| ApiError::new(400, "malformed", error.body_text()))?;
@@ -168,7 +179,14 @@ async fn deploy(
     let avs = avs_of(&admin, path)?;
     let Query(signed) = query.map_err(|error| ApiError::new(400, "malformed", error.body_text()))?;
     let bundle = body::bytes(&admin.env, body, MAX_BUNDLE).await?;
-    let digest = avs.propose_bundle(bundle.into(), signed.sequence, signed.signature).await?;
+    let Signed { sequence, signature, shadow_tasks, shadow_differences } = signed;
+    let digest = match shadow_tasks {
+        None => avs.propose_bundle(bundle.into(), sequence, signature).await?,
+        Some(tasks) => {
+            let shadow = Shadow { tasks, differences: shadow_differences.unwrap_or_default() };
+            avs.propose_shadowed(bundle.into(), sequence, shadow, signature).await?
+        }
+    };
     Ok(Json(Deployed { digest }))
 }
 
@@ -176,6 +194,12 @@ async fn rollback(State(admin): State<Admin>, path: AvsPath, body: Body) -> Resu
     let avs = avs_of(&admin, path)?;
     let request: RollbackRequest = body::json(&admin.env, body, MAX_ROLLBACK).await?;
     Ok(Json(avs.propose_former(request.digest, request.sequence, request.signature).await?))
+}
+
+async fn approve(State(admin): State<Admin>, path: AvsPath, body: Body) -> Result<Json<()>, ApiError> {
+    let avs = avs_of(&admin, path)?;
+    let request: ApproveRequest = body::json(&admin.env, body, MAX_ROLLBACK).await?;
+    Ok(Json(avs.approve_bundle(request.digest).await?))
 }
 
 async fn rotate(State(admin): State<Admin>, path: AvsPath) -> Result<Json<()>, ApiError> {

@@ -3,9 +3,9 @@
 //! For `eigenshift-node`, which starts both listeners.
 //!
 //! # Layout
-//! - [`avss`]: which AVSs this node runs.
+//! - [`avss`]: which AVSs this node has, and how each stands; [`logs`]: the newest lines of each; [`metrics`].
 //! - [`public`]: join, responses, status, tasks, certificates, health, metrics: for everybody.
-//! - [`admin`]: tasks and rotation: loopback, with a token.
+//! - [`admin`]: tasks, rotation, bundles: loopback, with a token; [`hosting`]: adding, pausing, resuming and removing AVSs.
 //! - [`error`]: refusals, `{code, message}`; [`body`]: bounded bodies; [`serve`]: bounded connections.
 //!
 //! # Guarantees
@@ -20,8 +20,12 @@ pub mod admin;
 pub mod avss;
 pub mod body;
 pub mod error;
+pub mod hosting;
+pub mod logs;
+pub mod metrics;
 pub mod public;
 pub mod serve;
 
 pub use avss::Avss;
 pub use error::ApiError;
+pub use logs::Logs;

@@ -1,7 +1,5 @@
 //! The public listener: join, responses, status, tasks, certificates, health, metrics.
 
-use std::fmt::Write;
-
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -15,8 +13,9 @@ use eigenshift_env::Env;
 use eigenshift_types::{Certificate, ResponseEnvelope, SignedJoin, TaskIndex};
 use serde::{Deserialize, Serialize};
 
+use crate::avss::Phase;
 use crate::error::{not_found, wrong_method};
-use crate::{ApiError, Avss, body};
+use crate::{ApiError, Avss, body, metrics};
 
 /// Largest join message.
 const MAX_JOIN: usize = 16 * 1024;
@@ -72,16 +71,19 @@ pub fn router(env: Env, avss: Avss) -> Router {
 /// What `/v1/health` answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// `ok` when every AVS has a leader and none has halted here, else `degraded`.
+    /// `ok` when every AVS that is not paused runs, has a leader and has not halted here, else `degraded`.
     pub status: String,
-    /// AVSs without a leader, or halted here.
+    /// The AVSs of which that is not so.
     pub degraded: Vec<String>,
 }
 
 async fn health(State(public): State<Public>) -> (http::StatusCode, Json<Health>) {
     let bad = |status: &AvsStatus| status.leader.is_none() || status.halted.is_some();
     let statuses = public.avss.all().into_iter().map(|avs| avs.status());
-    let degraded: Vec<String> = statuses.filter(bad).map(|status| status.service.avs.to_string()).collect();
+    let mut degraded: Vec<String> = statuses.filter(bad).map(|status| status.service.avs.to_string()).collect();
+    let absent = |phase| matches!(phase, Phase::Starting | Phase::Failed);
+    let entries = public.avss.entries().into_iter().filter(|entry| absent(entry.phase));
+    degraded.extend(entries.map(|entry| entry.avs.to_string()));
     let (code, status) = if degraded.is_empty() {
         (http::StatusCode::OK, "ok")
     } else {
@@ -173,24 +175,5 @@ async fn response(State(public): State<Public>, avs: AvsPath, body: Body) -> Ans
 }
 
 async fn metrics(State(public): State<Public>) -> String {
-    let mut text = String::new();
-    let mut line = |name: &str, labels: &str, value: u64| {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "eigenshift_{name}{{{labels}}} {value}");
-    };
-    for avs in public.avss.all() {
-        let status = avs.status();
-        let label = format!("avs=\"{}\"", status.service.avs);
-        line("raft_term", &label, status.term);
-        line("raft_leads", &label, u64::from(status.leads));
-        line("ledger_applied_index", &label, status.applied);
-        line("ledger_members", &label, status.members.len() as u64);
-        line("tasks_live", &label, status.live_tasks as u64);
-        for ((event, code), count) in avs.counters().all() {
-            // Codes may come from the AVS's logic: nothing that could end the label gets through.
-            let code: String = code.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect();
-            line("events_total", &format!("{label},event=\"{event}\",code=\"{code}\""), count);
-        }
-    }
-    text
+    metrics::text(&public.avss)
 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use eigenshift_bls::Curve;
 use eigenshift_ledger::Settings;
-use eigenshift_ledger::settings::{Expiry, Mode, Order, Policy, RotationSettings};
+use eigenshift_ledger::settings::{Expiry, Mode, Order, Policy, RotationSettings, Trial};
+use eigenshift_node::Approval;
 use eigenshift_plugin::Import;
 use eigenshift_types::{Address, AvsId, Quorums};
 use serde::Deserialize;
 
 use crate::CliError;
-use crate::provided::{Allowed, Exception, Setting};
+use crate::provided::{self, Allowed, Exception, Setting};
 
 /// A duration as people write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +108,10 @@ pub struct AvsConfig {
     pub manifest: PathBuf,
     /// What the operator grants the plugin.
     pub grants: Vec<Import>,
+    /// What it takes for another version of the plugin to become active: `automatic`, a trusted publisher's signature, or
+    /// `manual`, this operator's word too.
+    #[serde(default)]
+    pub bundle_approval: Approval,
     /// Values of what the manifest declares under `config`.
     #[serde(default)]
     pub config: BTreeMap<String, Setting>,
@@ -118,6 +123,14 @@ pub struct AvsConfig {
     /// Private addresses that hosts may lead to all the same.
     #[serde(default)]
     pub http_addresses: Vec<Exception>,
+    /// The plugin's requests at the same time.
+    pub http_concurrency: Option<u32>,
+    /// Longest time of one.
+    pub http_timeout: Option<Span>,
+    /// Most bytes of a request's body.
+    pub http_request_bytes: Option<u64>,
+    /// Most bytes of a response's body.
+    pub http_response_bytes: Option<u64>,
     /// File with the operator account's secret key, 64 hexadecimal digits; relative to the file.
     pub operator_key: PathBuf,
     /// Key file with the BLS secret key, opened with `bls-password`; without that 64 hexadecimal digits. Relative to the
@@ -125,6 +138,9 @@ pub struct AvsConfig {
     pub bls_key: PathBuf,
     /// File with the key file's password on its only line; relative to the file.
     pub bls_password: Option<PathBuf>,
+    /// Whether other AVSs of this node may have the same BLS key, and say so too.
+    #[serde(default)]
+    pub share_bls_key: bool,
     /// Curve of the cluster's BLS keys: `bn254`, which EigenLayer's contracts check, or `bls12-381`.
     #[serde(default)]
     pub curve: Curve,
@@ -175,6 +191,8 @@ pub struct ClusterConfig {
     max_open_tasks: Option<u32>,
     keys_per_task: Option<u32>,
     publishers: Option<Vec<Address>>,
+    trial_tasks: Option<u32>,
+    trial_disagreements: Option<u32>,
     start_block: Option<u64>,
 }
 
@@ -237,6 +255,10 @@ impl ClusterConfig {
         settings.max_open_tasks = self.max_open_tasks.unwrap_or(most);
         settings.keys_per_task = self.keys_per_task.unwrap_or(defaults.keys_per_task);
         settings.publishers = self.publishers.clone().unwrap_or(defaults.publishers);
+        settings.trial = Trial {
+            tasks: self.trial_tasks.unwrap_or(defaults.trial.tasks),
+            disagreements: self.trial_disagreements.unwrap_or(defaults.trial.disagreements),
+        };
         match settings.problem() {
             Some(problem) => Err(problem.to_owned()),
             None => Ok((settings, self.start_block)),
@@ -298,6 +320,9 @@ fn parse(text: &str) -> Result<Config, String> {
         if let Some(timer) = avs.timers.iter().find(|timer| timer.every.0.is_zero()) {
             return at(&format!("timer {:?}: every cannot be zero", timer.name));
         }
+        if let Err(why) = provided::check(avs) {
+            return at(&why);
+        }
         if let Err(why) = avs.cluster.clone().unwrap_or_default().settings(avs.registry, avs.curve) {
             return at(&format!("[avs.cluster]: {why}"));
         }
@@ -331,6 +356,7 @@ mod tests {
             ("raft = \"127.0.0.1", "raft = \"localhost", "invalid socket address"),
             ("chain-id = 31337", "chain-id = \"x\"", "expected u64"),
             ("grants = [", "grants = [\"net\", ", "net"),
+            ("grants = [", "bundle-approval = \"never\"\ngrants = [", "unknown variant `never`"),
             ("grants = [", "http-allow = [\"ftp://a.example\"]\ngrants = [", "write http:// or https:// first"),
             ("grants = [", "http-addresses = [\"a.example\"]\ngrants = [", "write a host, = and a range"),
             ("grants = [", "http-addresses = [\"a.example=10.0.0.5/8\"]\ngrants = [", "is no range of addresses"),
@@ -348,6 +374,11 @@ mod tests {
             ("rpc = \"http://127.0.0.1:8545\"", "rpc = \"embedded\"", "lives in one process"),
             ("thresholds = [67]", "thresholds = [40]", "threshold of 50 or less"),
             ("thresholds = [67]", "thresholds = [67, 67]", "one threshold"),
+            ("grants = [", "http-concurrency = 0\ngrants = [", "http-concurrency: give 1 to 16"),
+            ("grants = [", "http-concurrency = 17\ngrants = [", "http-concurrency: give 1 to 16"),
+            ("grants = [", "http-timeout = \"61s\"\ngrants = [", "http-timeout: give 100ms to 60s"),
+            ("grants = [", "http-request-bytes = 16777217\ngrants = [", "http-request-bytes: give 16777216 at most"),
+            ("grants = [", "http-response-bytes = 0\ngrants = [", "http-response-bytes: give 1 to 16777216"),
         ] {
             assert!(GOOD.contains(from), "{from}");
             let error = parse(&GOOD.replacen(from, to, 1)).unwrap_err();

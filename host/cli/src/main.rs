@@ -1,13 +1,17 @@
 //! The `eigenshift` binary: run a node, ask it, see a demo.
 
 mod ask;
+mod author;
+mod avs;
+mod cluster;
 mod config;
 mod demo;
+mod dev;
+mod logs;
 mod plugin;
 mod provided;
 mod run;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,8 +31,15 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Set up the price oracle on a local development chain, for the example configurations.
     Develop(demo::DevelopArgs),
+    /// Run a plugin at three operators in this process, and every new build of it from then on.
+    Dev(dev::DevArgs),
     /// Run a node.
     Run(run::RunArgs),
+    /// The AVSs of a running node: add, pause, resume, remove, and each one's log.
+    Avs {
+        #[command(subcommand)]
+        command: avs::AvsCommand,
+    },
     /// Show an AVS on a running node.
     Status(ask::StatusArgs),
     /// Plugins: what they need, and which one a cluster runs.
@@ -91,20 +102,12 @@ pub enum CliError {
     /// The demo.
     #[error("{0}")]
     Demo(String),
+    /// An author's command.
+    #[error("{code}: {0}", code = .0.code())]
+    Author(#[from] author::AuthorError),
     /// The process must end.
     #[error("{0}")]
     Fatal(String),
-}
-
-/// Sends log lines to standard error; `RUST_LOG` wins over `filter`.
-fn log(filter: &str) {
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| filter.to_owned());
-    // A second call changes nothing.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
 }
 
 /// How a node starts this executable to compile a plugin; nobody else's business, so it is in no help.
@@ -130,7 +133,7 @@ async fn command() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match Cli::parse().command {
         Command::Demo(args) => {
-            log("error");
+            logs::install("error", eigenshift_node::Logs::default());
             match demo::run(args).await {
                 Ok(summary) if summary.is_good() => Ok(()),
                 Ok(_) => return ExitCode::FAILURE,
@@ -138,10 +141,12 @@ async fn command() -> ExitCode {
             }
         }
         Command::Develop(args) => {
-            log("error");
+            logs::install("error", eigenshift_node::Logs::default());
             demo::develop(args).await
         }
+        Command::Dev(args) => dev::dev(args).await,
         Command::Run(args) => run::run(args).await,
+        Command::Avs { command } => avs::run(command).await,
         Command::Plugin { command } => plugin::run(command).await,
         Command::Status(args) => ask::status(args).await,
         Command::Task { command: TaskCommand::Send(args) } => ask::send(args).await,

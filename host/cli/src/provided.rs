@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use eigenshift_plugin::capability::egress::{Network, Pattern, Policy, Rule};
 use eigenshift_plugin::capability::secrets::MAX_SECRET_BYTES;
@@ -11,7 +12,10 @@ use serde::{Deserialize, Deserializer, de};
 use zeroize::Zeroizing;
 
 use crate::CliError;
-use crate::config::AvsConfig;
+use crate::config::{AvsConfig, Span};
+
+/// The shortest time that a request may be given.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// A value of `[avs.config]`: text, a whole number, true or false.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -26,7 +30,7 @@ pub enum Setting {
 }
 
 impl Setting {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
@@ -90,6 +94,27 @@ pub(crate) fn grants(avs: &AvsConfig) -> Grants {
     Grants { config, ..avs.grants.iter().copied().collect() }
 }
 
+/// Holds the limits of a plugin's requests against what there may be at most: what this host does without them.
+///
+/// # Errors
+/// For people: which key, and what it may be.
+pub(crate) fn check(avs: &AvsConfig) -> Result<(), String> {
+    let most = HttpPolicy::default();
+    if avs.http_concurrency.is_some_and(|given| given == 0 || given > most.concurrency) {
+        return Err(format!("http-concurrency: give 1 to {}", most.concurrency));
+    }
+    if avs.http_timeout.is_some_and(|Span(given)| given < SHORTEST || given > most.timeout) {
+        return Err(format!("http-timeout: give {}ms to {}s", SHORTEST.as_millis(), most.timeout.as_secs()));
+    }
+    if avs.http_request_bytes.is_some_and(|given| given > most.request_bytes) {
+        return Err(format!("http-request-bytes: give {} at most", most.request_bytes));
+    }
+    if avs.http_response_bytes.is_some_and(|given| given == 0 || given > most.response_bytes) {
+        return Err(format!("http-response-bytes: give 1 to {}", most.response_bytes));
+    }
+    Ok(())
+}
+
 /// What the node gives the plugin. Reads the system's certificate authorities when requests are granted; blocks for that.
 pub(crate) fn options(avs: &AvsConfig, secrets: Secrets) -> TenantOptions {
     let roots = if avs.grants.contains(&Import::Http) {
@@ -97,13 +122,18 @@ pub(crate) fn options(avs: &AvsConfig, secrets: Secrets) -> TenantOptions {
     } else {
         None
     };
+    let most = HttpPolicy::default();
     let http = HttpPolicy {
         allow: avs.http_allow.as_ref().map(|rules| rules.iter().map(|Allowed(rule)| rule.clone()).collect()),
         addresses: Policy {
             allow: avs.http_addresses.iter().map(|Exception(host, range)| (host.clone(), *range)).collect(),
         },
+        concurrency: avs.http_concurrency.unwrap_or(most.concurrency),
+        timeout: avs.http_timeout.map_or(most.timeout, |Span(given)| given),
+        request_bytes: avs.http_request_bytes.unwrap_or(most.request_bytes),
+        response_bytes: avs.http_response_bytes.unwrap_or(most.response_bytes),
         roots,
-        ..HttpPolicy::default()
+        ..most
     };
     TenantOptions { secrets, http, ..TenantOptions::default() }
 }
@@ -133,6 +163,20 @@ mod tests {
         ] {
             assert!(bad.parse::<Exception>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_operators_limits_of_requests_reach_the_plugin_host() {
+        let text = include_str!("../../../examples/price-oracle/operator-1.toml");
+        let given =
+            "http-concurrency = 2\nhttp-timeout = \"3s\"\nhttp-request-bytes = 4\nhttp-response-bytes = 5\ngrants = [";
+        let http = |text: &str| {
+            let config: crate::config::Config = toml::from_str(text).unwrap();
+            options(config.avss.first().unwrap(), Secrets::default()).http
+        };
+        let limits = |http: HttpPolicy| (http.concurrency, http.timeout, http.request_bytes, http.response_bytes);
+        assert_eq!(limits(http(&text.replacen("grants = [", given, 1))), (2, Duration::from_secs(3), 4, 5));
+        assert_eq!(limits(http(text)), limits(HttpPolicy::default()));
     }
 
     #[test]

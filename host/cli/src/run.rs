@@ -1,18 +1,21 @@
 //! `eigenshift run`: one node, as its configuration says.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use clap::Args;
 use eigenshift_bls::{SecretKey, keystore};
 use eigenshift_chain::{Chain, Endpoints, EthereumOptions, Wallet};
 use eigenshift_consensus::Timing;
-use eigenshift_engine::{Patience, Timer};
-use eigenshift_env::Env;
-use eigenshift_node::{AvsOptions, Entrance, Logic, Node, NodeOptions};
+use eigenshift_engine::{AvsHandle, Patience, Timer};
+use eigenshift_env::{Env, Pool};
+use eigenshift_node::{AvsOptions, Entrance, Logic, Logs, Node, NodeError, NodeOptions, Source};
 use eigenshift_plugin::{Bundle, Compiler, TenantOptions};
-use eigenshift_types::Service;
+use eigenshift_types::{AvsId, Service};
+use futures::future::join_all;
 use zeroize::Zeroizing;
 
 use crate::config::{self, AvsConfig, NodeConfig};
@@ -40,7 +43,7 @@ pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, CliError> {
     Ok(Zeroizing::new(digits.to_owned()))
 }
 
-fn node_options(config: &NodeConfig, compiler: Compiler) -> NodeOptions {
+fn node_options(config: &NodeConfig, compiler: Compiler, logs: Logs) -> NodeOptions {
     let timing = Timing::default();
     let patience = Patience::default();
     let election = config.election.map_or(timing.election_min, |span| span.0);
@@ -53,12 +56,14 @@ fn node_options(config: &NodeConfig, compiler: Compiler) -> NodeOptions {
         http_url: config.http_url.clone(),
         insecure_dev: config.insecure_dev,
         compiler,
+        plugins: None,
         timing: Timing {
             heartbeat: config.heartbeat.map_or(timing.heartbeat, |span| span.0),
             election_min: election,
             election_max: election * 2,
         },
         patience: Patience { down_after: config.down_after.map_or(patience.down_after, |span| span.0), ..patience },
+        logs,
     }
 }
 
@@ -67,11 +72,14 @@ pub(crate) const MAX_COMPONENT: u64 = 32 * 1024 * 1024;
 const MAX_PASSWORD: u64 = 4096;
 
 pub(crate) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
-    let size = std::fs::metadata(path).map_err(|error| file(path, error))?.len();
-    if size > most {
-        return Err(file(path, format!("{size} bytes, at most {most} are taken")));
+    let mut bytes = Vec::new();
+    // Not by the size that the system tells: a device has none.
+    let open = std::fs::File::open(path).and_then(|open| open.take(most + 1).read_to_end(&mut bytes));
+    open.map_err(|error| file(path, error))?;
+    if bytes.len() as u64 > most {
+        return Err(file(path, format!("it is longer than that: at most {most} bytes are taken")));
     }
-    std::fs::read(path).map_err(|error| file(path, error))
+    Ok(bytes)
 }
 
 /// The BLS key: a key file that is opened with the password, or 64 hexadecimal digits when there is no password.
@@ -140,12 +148,96 @@ async fn avs_options(avs: &AvsConfig, files: Files, endpoints: &Endpoints, env: 
         service: Service { avs: avs.id.clone(), chain_id: avs.chain_id, service_manager: avs.service_manager },
         entrance,
         bls: files.bls,
+        share_bls_key: avs.share_bls_key,
         wallet: files.wallet,
         chain: Arc::new(chain),
         logic: Logic::Plugin(files.bundle, provided::grants(avs)),
+        approval: avs.bundle_approval,
         timers: avs.timers.iter().map(timer).collect(),
         provided: files.provided,
     })
+}
+
+/// The configuration file, read again whenever an AVS of it is asked for.
+struct Configured {
+    path: PathBuf,
+    env: Env,
+    files: Pool,
+    endpoints: Endpoints,
+}
+
+fn in_node(error: CliError) -> NodeError {
+    match error {
+        CliError::Node(error) => error,
+        CliError::Chain(why) => NodeError::Chain(why),
+        error => NodeError::Configuration(error.to_string()),
+    }
+}
+
+impl Configured {
+    /// What an AVS's section says, and `more` made of it. Files are read, and keys opened, on a thread for that.
+    async fn section<T: Send + 'static>(
+        &self,
+        avs: &AvsId,
+        more: impl FnOnce(&AvsConfig) -> Result<T, CliError> + Send + 'static,
+    ) -> Result<(AvsConfig, T), NodeError> {
+        let (path, avs) = (self.path.clone(), avs.clone());
+        let reading = self.files.run(move || {
+            let config = config::read(&path).map_err(in_node)?;
+            let section = config.avss.into_iter().find(|section| section.id == avs);
+            let section = section.ok_or(NodeError::NotConfigured(avs))?;
+            let made = more(&section).map_err(in_node)?;
+            Ok((section, made))
+        });
+        reading.await.unwrap_or(Err(NodeError::Stopping))
+    }
+}
+
+#[async_trait]
+impl Source for Configured {
+    async fn check(&self, avs: &AvsId) -> Result<(), NodeError> {
+        self.section(avs, |_| Ok(())).await.map(drop)
+    }
+
+    async fn options(&self, avs: &AvsId) -> Result<AvsOptions, NodeError> {
+        let (section, files) = self.section(avs, Files::read).await?;
+        avs_options(&section, files, &self.endpoints, &self.env).await.map_err(in_node)
+    }
+}
+
+/// Files of an AVS that are read at the same time, and requests for them that wait.
+const READERS: usize = 1;
+const READERS_QUEUE: usize = 16;
+
+/// Whether there is nothing to be done about it while the node runs.
+fn is_final(started: &Result<AvsHandle, NodeError>) -> bool {
+    !matches!(
+        started,
+        Ok(_) | Err(NodeError::Paused | NodeError::Left | NodeError::Removed { .. } | NodeError::Stopping)
+    )
+}
+
+/// Starts all AVSs at once. Ends only when none of them runs, nor will.
+async fn start_all(
+    node: &Node,
+    avss: Vec<(AvsConfig, Result<Files, CliError>)>,
+    endpoints: &Endpoints,
+    env: &Env,
+) -> NodeError {
+    let starting = avss.into_iter().map(|(avs, files)| {
+        let (id, endpoints, env) = (avs.id.clone(), endpoints.clone(), env.clone());
+        async move {
+            let options = async move { avs_options(&avs, files?, &endpoints, &env).await };
+            node.add_with(&id, async { options.await.map_err(in_node) }).await
+        }
+    });
+    let started = join_all(starting).await;
+    if started.iter().all(is_final)
+        && let Some(Err(why)) = started.into_iter().next()
+    {
+        return why;
+    }
+    std::future::pending().await
 }
 
 /// Runs until it is told to stop, or must.
@@ -154,54 +246,44 @@ async fn avs_options(avs: &AvsConfig, files: Files, endpoints: &Endpoints, env: 
 /// [`CliError`].
 pub async fn run(args: RunArgs) -> Result<(), CliError> {
     let config = config::read(&args.config)?;
-    crate::log(config.node.log.as_deref().unwrap_or("info,openraft=warn"));
-    // Before anything is created: a wrong path leaves no half-made data directory behind.
-    let files = config.avss.iter().map(Files::read).collect::<Result<Vec<_>, _>>()?;
+    let logs = Logs::default();
+    crate::logs::install(config.node.log.as_deref().unwrap_or("info,openraft=warn"), logs.clone());
+    // Before anything is created: wrong paths leave no half-made data directory behind.
+    let mut avss: Vec<_> = config.avss.iter().map(|avs| (avs.clone(), Files::read(avs))).collect();
+    if avss.iter().all(|(_, files)| files.is_err())
+        && let Some((_, Err(why))) = avss.pop()
+    {
+        return Err(why);
+    }
     let stop = signal();
     tokio::pin!(stop);
     let env = Env::real();
     let compiler = Compiler::this_executable([crate::COMPILE_CHILD.into()])
         .map_err(|error| CliError::Usage(format!("cannot tell where this executable is: {error}")))?;
-    let mut node = Node::start(env.clone(), node_options(&config.node, compiler)).await?;
+    let node = Node::start(env.clone(), node_options(&config.node, compiler, logs)).await?;
+    let files = env.threads.pool("files", READERS, READERS_QUEUE).map_err(NodeError::Threads)?;
+    let endpoints = Endpoints::default();
+    let configured = Configured { path: args.config.clone(), env: env.clone(), files, endpoints: endpoints.clone() };
+    node.configured_by(Arc::new(configured));
     let admin = node.admin_addr().map_or("none".to_owned(), |address| address.to_string());
     tracing::info!(raft = node.raft_url(), http = node.http_url(), admin, "listening");
     let mut fatal = node.fatal();
-    let starting = async {
-        let endpoints = Endpoints::default();
-        for (avs, files) in config.avss.iter().zip(files) {
-            let options = avs_options(avs, files, &endpoints, &env).await?;
-            let handle = node.add(options).await?;
-            let identity = handle.identity();
-            tracing::info!(avs = %avs.id, node = %identity.node, cluster = %identity.cluster, "running");
-        }
-        Ok::<(), CliError>(())
-    };
-    let interrupted = tokio::select! {
-        started = starting => { started?; false }
-        () = &mut stop => true,
-    };
-    let ended = if interrupted {
-        None
-    } else {
-        tokio::select! {
-            () = &mut stop => None,
-            why = fatal.wait_for(Option::is_some) => why.ok().and_then(|why| why.clone()),
-        }
-    };
-    match ended {
-        None => {
-            tracing::info!("stopping");
-            node.shutdown().await;
-            Ok(())
-        }
-        Some(why) => {
+    let ended = tokio::select! {
+        why = start_all(&node, avss, &endpoints, &env) => Some(CliError::Node(why)),
+        () = &mut stop => None,
+        why = fatal.wait_for(Option::is_some) => {
+            let why = why.ok().and_then(|why| why.clone()).unwrap_or_default();
             node.kill();
-            Err(CliError::Fatal(why))
+            return Err(CliError::Fatal(why));
         }
-    }
+    };
+    tracing::info!("stopping");
+    node.shutdown().await;
+    ended.map_or(Ok(()), Err)
 }
 
-async fn signal() {
+/// Ends when the process is told to stop.
+pub(crate) async fn signal() {
     let terminate = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => drop(signal.recv().await),

@@ -16,7 +16,7 @@ use crate::machine::{Entry, Machine};
 use crate::peers::PeerBook;
 use crate::raft::{LogEntry, LogId, LogPayload, Membership, Reply, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::record::{outward, peers};
-use crate::store::{SnapshotFile, Store};
+use crate::store::{Held, SnapshotFile, Store};
 
 /// Entries and bytes that go to the state machine at once.
 const BATCH_ENTRIES: usize = 512;
@@ -40,6 +40,7 @@ pub(crate) struct Applier {
     pub(crate) applied: Option<LogId>,
     pub(crate) membership: StoredMembership,
     pub(crate) was_member: bool,
+    pub(crate) held: Arc<Held>,
 }
 
 impl Applier {
@@ -104,6 +105,8 @@ pub(crate) struct Builder {
     group: AvsId,
     meta: SnapshotMeta,
     body: Option<io::Result<Bytes>>,
+    /// The group counts as open until this has written what it writes.
+    _held: Arc<Held>,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
@@ -143,7 +146,13 @@ impl RaftStateMachine<Types> for Applier {
     async fn get_snapshot_builder(&mut self) -> Builder {
         let body = self.machine.snapshot().await.map(Bytes::from);
         let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
-        Builder { store: self.store.clone(), group: self.group.clone(), meta, body: Some(body) }
+        Builder {
+            store: self.store.clone(),
+            group: self.group.clone(),
+            meta,
+            body: Some(body),
+            _held: Arc::clone(&self.held),
+        }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Bytes) -> Result<(), io::Error> {

@@ -9,22 +9,26 @@ use eigenshift_bls::SecretKey;
 use eigenshift_chain::{Chain, Wallet};
 use eigenshift_consensus::{AskError, AskRefusal, Group};
 use eigenshift_env::{Env, Pool};
-use eigenshift_ledger::command::{Intent, ProposeBundle};
+use eigenshift_ledger::command::Intent;
 use eigenshift_ledger::{Command, State};
-use eigenshift_plugin::Bundle;
+use eigenshift_plugin::Usage;
 use eigenshift_types::{B256, NodeId, NodeKey, ResponseEnvelope, Service, SignedJoin, TaskIndex};
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use crate::callbacks::Callbacks;
 use crate::context::{Context, Identity, Patience};
 use crate::counters::Counters;
 use crate::drivers::inbox::{Inbox, Rejection};
 use crate::drivers::outbox::Ack;
+use crate::drivers::shadow::Shadows;
 use crate::drivers::trigger::{Timer, TriggerError, Triggered, Triggers};
-use crate::drivers::{aggregate, lead, members, plan, respond, submit, swap, trigger, watch as watcher};
+use crate::drivers::{
+    aggregate, dissent, lead, members, plan, respond, shadow, submit, swap, trigger, watch as watcher,
+};
 use crate::evidence::{EvidenceError, EvidenceStore};
 use crate::guard::{Guard, GuardError, Owner};
 use crate::join::{Challenge, JoinError, Joined, Joins};
@@ -32,7 +36,9 @@ use crate::ledger::{CommandError, Ledger, Replica};
 use crate::logics::{Bundles, Logics};
 use crate::sets::Sets;
 use crate::shared::Shared;
-use crate::status::{AvsStatus, BundlesStatus, TaskStatus, members as member_statuses};
+use crate::status::{AvsStatus, BundlesHere, BundlesStatus, TaskStatus, members as member_statuses};
+
+mod bundles;
 
 /// What one AVS needs.
 pub struct AvsOptions {
@@ -118,14 +124,16 @@ const NO_LEADER: Duration = Duration::from_secs(30);
 /// A running AVS. Cheap to clone; the AVS ends with [`AvsHandle::stop`].
 #[derive(Clone)]
 pub struct AvsHandle {
-    context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     replica: Replica,
     inbox: Inbox,
     triggers: Triggers,
     joins: Arc<Joins>,
+    /// In which the AVS was started: whatever is done for it is logged there.
+    span: Span,
 }
 
-/// Starts the drivers of one AVS.
+/// Starts the drivers of one AVS, in the caller's tracing span.
 ///
 /// # Errors
 /// [`StartError`]: the node must not take part.
@@ -143,6 +151,7 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
     let concurrency = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let aggregating = eigenshift_aggregation::Options { concurrency, ..Default::default() };
     let (aggregation, events) = eigenshift_aggregation::Service::start(aggregating, env, options.bls_pool.clone());
+    let (shadows, samples) = Shadows::new();
     let nonces = options.shared.nonces(service.chain_id, options.wallet.address());
     let context = Arc::new(Context {
         env: env.clone(),
@@ -157,6 +166,7 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
         chain: options.chain,
         logics: Logics::new(options.callbacks),
         bundles: options.bundles,
+        shadows,
         guard,
         evidence,
         http: options.shared.http,
@@ -172,8 +182,14 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
     let inbox = Inbox::new(Arc::clone(&context), aggregation.clone());
     let triggers = Triggers::new(Arc::clone(&context));
     let joins = Arc::new(Joins::new(Arc::clone(&context)));
-    let handle =
-        AvsHandle { context: Arc::clone(&context), replica, inbox: inbox.clone(), triggers: triggers.clone(), joins };
+    let handle = AvsHandle {
+        context: Arc::clone(&context),
+        replica,
+        inbox: inbox.clone(),
+        triggers: triggers.clone(),
+        joins,
+        span: Span::current(),
+    };
     group.on_ask(handle.answering());
     env.spawn(respond::run(Arc::clone(&context), inbox.clone()));
     env.spawn(aggregate::run(Arc::clone(&context), aggregation, events, inbox));
@@ -183,19 +199,14 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
     env.spawn(lead::run(Arc::clone(&context)));
     env.spawn(members::run(Arc::clone(&context)));
     env.spawn(swap::run(Arc::clone(&context)));
+    env.spawn(dissent::run(Arc::clone(&context)));
+    env.spawn(shadow::run(Arc::clone(&context), samples));
     env.spawn(watcher::run(context));
     Ok(handle)
 }
 
 pub(crate) fn refusal(code: &str, message: impl std::fmt::Display) -> AskRefusal {
     AskRefusal { code: code.to_owned(), message: message.to_string() }
-}
-
-fn command_refused(error: CommandError) -> RequestError {
-    match error {
-        CommandError::Refused { code, message } => RequestError { code, message },
-        error => RequestError { code: "not-now".to_owned(), message: error.to_string() },
-    }
 }
 
 fn json(value: &impl Serialize) -> Result<Bytes, AskRefusal> {
@@ -244,12 +255,19 @@ impl AvsHandle {
         &self.context.counters
     }
 
+    /// What the AVS's plugins have used and hold, all versions together; none for native logic.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        let logics = &self.context.logics;
+        logics.digests().into_iter().find_map(|digest| logics.get(digest)?.usage())
+    }
+
     /// Takes another operator's response.
     ///
     /// # Errors
     /// [`Rejection`].
     pub async fn receive(&self, envelope: ResponseEnvelope) -> Result<Ack, Rejection> {
-        self.inbox.receive(envelope).await
+        self.inbox.receive(envelope).instrument(self.span.clone()).await
     }
 
     /// Has a task made of a request, here or at the leader. The same `key` again makes no second task.
@@ -257,7 +275,7 @@ impl AvsHandle {
     /// # Errors
     /// [`RequestError`].
     pub async fn request_task(&self, key: String, payload: eigenshift_types::Bytes) -> Result<Triggered, RequestError> {
-        self.at_leader(ASK_TRIGGER, &Request { key, payload }).await
+        self.at_leader(ASK_TRIGGER, &Request { key, payload }).instrument(self.span.clone()).await
     }
 
     /// Has the duty move on.
@@ -313,62 +331,6 @@ impl AvsHandle {
         }
     }
 
-    /// Brings a bundle: kept here, and proposed to all members, each of which fetches, loads and reports on it. With
-    /// enough stake ready the leader activates it. `sequence` and the publisher's signature are those of
-    /// [`activation_hash`](eigenshift_ledger::command::activation_hash).
-    ///
-    /// # Errors
-    /// [`RequestError`]: `no-bundle`, `native`, or the ledger's refusal.
-    pub async fn propose_bundle(
-        &self,
-        bundle: eigenshift_types::Bytes,
-        sequence: u64,
-        publisher_signature: eigenshift_types::Bytes,
-    ) -> Result<B256, RequestError> {
-        let refused = |code: &str, message: &dyn std::fmt::Display| RequestError {
-            code: code.to_owned(),
-            message: message.to_string(),
-        };
-        let parsed = Bundle::from_bytes(&bundle).ok_or_else(|| {
-            refused("no-bundle", &"the bytes are no bundle: length of the manifest, manifest, component")
-        })?;
-        let bundles = self.context.bundles.as_ref();
-        let bundles = bundles.ok_or_else(|| refused("native", &"this AVS has native logic, which is not swapped"))?;
-        let digest = parsed.digest();
-        let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-        let command = Command::ProposeBundle(Box::new(ProposeBundle {
-            digest,
-            component_bytes: size(parsed.component().len()),
-            manifest_bytes: size(parsed.manifest().len()),
-            sequence,
-            publisher_signature,
-        }));
-        // First: what nobody proposed is nobody's, and is cleared away. Whoever hears of it before the bytes are here asks
-        // again.
-        self.context.ledger.propose(&command).await.map_err(command_refused)?;
-        bundles.keep(digest, bundle).await.map_err(|error| refused("not-now", &error))?;
-        Ok(digest)
-    }
-
-    /// Has a former bundle come back, signed by a publisher like a new one; its bytes are where they were.
-    ///
-    /// # Errors
-    /// [`RequestError`]: the ledger's refusal.
-    pub async fn propose_former(
-        &self,
-        digest: B256,
-        sequence: u64,
-        publisher_signature: eigenshift_types::Bytes,
-    ) -> Result<(), RequestError> {
-        if !self.read(|state| state.former_bundles.contains(&digest)) {
-            let message = format!("bundle {digest} was not active among the last 16: deploy it");
-            return Err(RequestError { code: "unknown-bundle".to_owned(), message });
-        }
-        let proposal = ProposeBundle { digest, component_bytes: 0, manifest_bytes: 0, sequence, publisher_signature };
-        let command = Command::ProposeBundle(Box::new(proposal));
-        self.context.ledger.propose(&command).await.map(drop).map_err(command_refused)
-    }
-
     /// Takes note of a transaction that answers a task, sent by the team's own code: the task is finalized when it is
     /// confirmed. Only the task's aggregator can.
     ///
@@ -395,9 +357,13 @@ impl AvsHandle {
     /// # Errors
     /// [`JoinError`], counted.
     pub async fn join(&self, signed: SignedJoin) -> Result<Joined, JoinError> {
-        let joined = self.join_checked(signed).await;
+        let joined = self.join_checked(signed).instrument(self.span.clone()).await;
         if let Err(error) = &joined {
-            self.context.counters.count("join-refused", error.code());
+            if let JoinError::Leader(code, _) = error {
+                self.context.counters.count_foreign("join-refused", code);
+            } else {
+                self.context.counters.count("join-refused", error.code());
+            }
         }
         joined
     }
@@ -422,7 +388,8 @@ impl AvsHandle {
         let handle = self.clone();
         Arc::new(move |_: NodeId, kind: String, body: Bytes| {
             let handle = handle.clone();
-            async move { handle.answer(&kind, &body).await }.boxed()
+            let span = handle.span.clone();
+            async move { handle.answer(&kind, &body).await }.instrument(span).boxed()
         })
     }
 
@@ -459,6 +426,8 @@ impl AvsHandle {
         let leadership = *self.context.group.leadership().borrow();
         let counters = self.context.counters.all();
         let loaded = self.context.logics.digests();
+        let bundles = self.context.bundles.as_ref();
+        let unapproved = bundles.map_or_else(Vec::new, |bundles| swap::unapproved(&self.context, bundles.as_ref()));
         let halted = self.replica.halted().borrow().as_ref().map(ToString::to_string);
         self.read(|state| AvsStatus {
             service: self.context.service.clone(),
@@ -471,7 +440,10 @@ impl AvsHandle {
             applied: state.applied,
             members: member_statuses(state),
             settings: state.settings.clone(),
-            bundles: BundlesStatus::of(state, loaded.clone()),
+            bundles: BundlesStatus::of(
+                state,
+                BundlesHere { loaded, unapproved, shadows: self.context.shadows.progress() },
+            ),
             hand_over_due: state.rotation.due,
             live_tasks: state.live_tasks().count(),
             ended_tasks: state.ended.len(),

@@ -8,11 +8,12 @@ use std::panic::AssertUnwindSafe;
 use async_trait::async_trait;
 use eigenshift_plugin::{
     AggregateKey, CallError, Candidate, Decision, EventFilter, PeerResponse, Plan, ProcessError, Signable,
-    SubmissionCertificate, Task, Trigger,
+    SubmissionCertificate, Task, Trigger, Usage,
 };
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId};
 use futures::FutureExt;
 
+use crate::drivers::trigger::Timer;
 use crate::signer::TaskSigner;
 
 /// The AVS's logic. Calls may come from many tasks at once.
@@ -72,6 +73,11 @@ pub trait Callbacks: Send + Sync + 'static {
         None
     }
 
+    /// What it has used and holds, all versions of it that run here; none when that is not measured.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
+
     /// The part that knows the operators, if there is one; else the registry contract is asked.
     fn directory(&self) -> Option<&dyn OperatorDirectory> {
         None
@@ -81,6 +87,11 @@ pub trait Callbacks: Send + Sync + 'static {
 /// Makes tasks.
 #[async_trait]
 pub trait TaskSource: Send + Sync {
+    /// Which timers make tasks, besides those of the leader's own configuration: the same on every node.
+    fn timers(&self) -> Vec<Timer> {
+        Vec::new()
+    }
+
     /// Which contract events make tasks.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::avs::ASK_APPLIED;
 use crate::callbacks::Callbacks;
 use crate::counters::Counters;
+use crate::drivers::shadow::Shadows;
 use crate::drivers::transactions::{Flights, Nonces};
 use crate::evidence::EvidenceStore;
 use crate::guard::Guard;
@@ -85,6 +86,8 @@ pub(crate) struct Context {
     pub logics: Logics,
     /// None for native logic, which is never swapped.
     pub bundles: Option<Arc<dyn Bundles>>,
+    /// Proposed versions that run beside the active one.
+    pub shadows: Shadows,
     pub guard: Guard,
     pub evidence: EvidenceStore,
     pub sets: Sets,

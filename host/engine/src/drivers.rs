@@ -4,6 +4,7 @@
 //! never a reason to act; the state is.
 
 pub(crate) mod aggregate;
+pub(crate) mod dissent;
 pub(crate) mod inbox;
 pub(crate) mod lead;
 pub(crate) mod members;
@@ -11,6 +12,7 @@ pub(crate) mod order;
 pub(crate) mod outbox;
 pub(crate) mod plan;
 pub(crate) mod respond;
+pub(crate) mod shadow;
 pub(crate) mod submit;
 pub(crate) mod swap;
 pub(crate) mod transactions;

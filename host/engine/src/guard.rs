@@ -66,6 +66,12 @@ fn storage(error: impl std::fmt::Display) -> GuardError {
     GuardError::Storage(error.to_string())
 }
 
+fn exists(env: &Env, path: &Path) -> bool {
+    path.parent().is_some_and(|parent| {
+        env.disk.list(parent).is_ok_and(|entries| entries.iter().any(|entry| entry.file_name() == path.file_name()))
+    })
+}
+
 /// A signed response as it is kept and sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signed {
@@ -104,10 +110,7 @@ impl Guard {
     /// # Errors
     /// [`GuardError`]: the node must not sign.
     pub fn open(env: &Env, path: &Path, owner: Owner, service: Service, fresh: bool) -> Result<Self, GuardError> {
-        let exists = path.parent().is_some_and(|parent| {
-            env.disk.list(parent).is_ok_and(|entries| entries.iter().any(|entry| entry.file_name() == path.file_name()))
-        });
-        if !exists && !fresh {
+        if !exists(env, path) && !fresh {
             return Err(GuardError::Missing);
         }
         let database = database::open_with_cache(env.disk.as_ref(), path, CACHE_BYTES)?;
@@ -131,6 +134,29 @@ impl Guard {
         }
         write.commit().map_err(storage)?;
         Ok(Self { database: Arc::new(RwLock::new(Some(database))), service })
+    }
+
+    /// Makes the guard of a node that is no member any more that of its successor on this host, with all that was signed. Once
+    /// is enough; again is fine.
+    ///
+    /// # Errors
+    /// [`GuardError`]: it is missing, or neither's; nothing has changed.
+    pub fn pass_on(env: &Env, path: &Path, from: Owner, to: Owner) -> Result<(), GuardError> {
+        if !exists(env, path) {
+            return Err(GuardError::Missing);
+        }
+        let database = database::open(env.disk.as_ref(), path)?;
+        let write = database.begin_write().map_err(storage)?;
+        {
+            let mut owners = write.open_table(OWNER).map_err(storage)?;
+            let found = owners.get("owner").map_err(storage)?.map(|record| record.value().to_vec());
+            let found: Owner = frame::decode(VERSION, &found.ok_or(GuardError::Missing)?, MAX_RECORD)?;
+            if found != from && found != to {
+                return Err(GuardError::OtherNode { found: found.node, expected: from.node });
+            }
+            owners.insert("owner", frame::encode(VERSION, &to).as_slice()).map_err(storage)?;
+        }
+        write.commit().map_err(storage)
     }
 
     /// Waits for the calls under way and closes the file, so that it may be opened again. Later calls of any clone are

@@ -153,8 +153,22 @@ impl HttpClient {
     /// # Errors
     /// [`PostError`].
     pub async fn get<A: DeserializeOwned>(&self, base: &str, path: &str, timeout: Duration) -> Result<A, PostError> {
+        self.get_with(base, path, &[], timeout).await
+    }
+
+    /// As [`HttpClient::get`], with further headers.
+    ///
+    /// # Errors
+    /// [`PostError`].
+    pub async fn get_with<A: DeserializeOwned>(
+        &self,
+        base: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<A, PostError> {
         let url = url(base, path);
-        let request = request(&url, Method::GET, &[], Bytes::new())?;
+        let request = request(&url, Method::GET, headers, Bytes::new())?;
         self.within(timeout, url, request).await
     }
 

@@ -10,7 +10,7 @@
 //!   members (the leader), watch (every member).
 //! - [`guard`]: no two digests for one task and key; [`signer`]: signing for one task, under the guard; [`evidence`]: who
 //!   signed two; [`ledger`]: reading and proposing; [`sets`]: operator sets as this node's chain has them; [`join`]: taking operators in; [`http`]: posting to other operators.
-//! - [`status`], [`counters`]: what an operator sees.
+//! - [`status`], [`counters`]: what an operator sees; `retire`: what comes before an AVS is stopped here.
 //!
 //! # Guarantees
 //! - Drivers are level-triggered: whatever is undone in the ledger is done after a restart, or by the next leader.
@@ -34,6 +34,7 @@ pub mod http;
 pub mod join;
 pub mod ledger;
 pub mod logics;
+mod retire;
 pub mod sets;
 mod shared;
 pub mod signer;
@@ -45,4 +46,5 @@ pub use context::{Identity, Patience};
 pub use drivers::inbox::Rejection;
 pub use drivers::outbox::Ack;
 pub use drivers::trigger::{Timer, TriggerError, Triggered};
+pub use eigenshift_ledger::command::Shadow;
 pub use shared::Shared;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use eigenshift_plugin::{CallError, Signable, Task};
 use eigenshift_types::{B256, Bytes};
 use parking_lot::RwLock;
 
@@ -49,6 +50,16 @@ pub enum LoadFailure {
     Refused(String),
 }
 
+/// Logic that is asked what it would have signed, and can sign nothing.
+#[async_trait]
+pub trait ShadowLogic: Send + Sync + 'static {
+    /// Its answers to a task.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    async fn answers(&self, task: &Task) -> Result<Vec<Signable>, CallError>;
+}
+
 /// Bytes of a bundle that travel in one answer.
 pub const PART_BYTES: usize = 1 << 20;
 
@@ -73,6 +84,30 @@ pub trait Bundles: Send + Sync + 'static {
     /// [`LoadFailure::Refused`] is this operator's answer to the cluster.
     async fn load(&self, digest: B256) -> Result<Arc<dyn Callbacks>, LoadFailure>;
 
-    /// Drops the bytes of all bundles but these.
-    async fn retain(&self, wanted: &[B256]);
+    /// As [`Bundles::load`], to run beside the active logic: it answers, and changes nothing.
+    ///
+    /// # Errors
+    /// [`LoadFailure`].
+    async fn load_shadow(&self, digest: B256) -> Result<Arc<dyn ShadowLogic>, LoadFailure>;
+
+    /// Whether this operator lets a bundle become active: it may want to say so of each one itself.
+    fn is_approved(&self, digest: B256) -> bool;
+
+    /// Notes durably that the operator lets a bundle become active.
+    ///
+    /// # Errors
+    /// [`LoadFailure::NotNow`]: the disk's.
+    async fn approve(&self, digest: B256) -> Result<(), LoadFailure>;
+
+    /// The bundles whose bytes are here.
+    ///
+    /// # Errors
+    /// [`LoadFailure::NotNow`]: the disk's.
+    async fn kept(&self) -> Result<Vec<B256>, LoadFailure>;
+
+    /// Drops a bundle's bytes, and the approval.
+    ///
+    /// # Errors
+    /// [`LoadFailure::NotNow`]: the disk's.
+    async fn remove(&self, digest: B256) -> Result<(), LoadFailure>;
 }

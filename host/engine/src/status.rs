@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use eigenshift_ledger::apply::bundles::dissents;
 use eigenshift_ledger::settings::Settings;
 use eigenshift_ledger::{Phase, State, Task};
 use eigenshift_types::{Address, B256, BlockRef, Certificate, ClusterId, Epoch, NodeId, Outcome, Service, TaskIndex};
@@ -92,6 +93,32 @@ pub struct ProposedStatus {
     pub refused: BTreeMap<NodeId, String>,
 }
 
+/// How far a bundle is that runs beside the active one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowStatus {
+    /// On how many tasks it is to be compared.
+    pub tasks: u32,
+    /// In how many of them its answers may differ.
+    pub differences: u32,
+    /// On how many it was compared so far.
+    pub compared: u32,
+    /// In how many of these its answers differ.
+    pub different: u32,
+    /// What was different at first.
+    pub example: Option<String>,
+}
+
+/// What a node knows of bundles beside the state.
+#[derive(Debug, Default)]
+pub struct BundlesHere {
+    /// Loaded.
+    pub loaded: Vec<B256>,
+    /// Proposed, and waiting for its operator.
+    pub unapproved: Vec<B256>,
+    /// Running beside the active one.
+    pub shadows: BTreeMap<B256, ShadowStatus>,
+}
+
 /// The bundles of an AVS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundlesStatus {
@@ -105,14 +132,21 @@ pub struct BundlesStatus {
     pub loaded: Vec<B256>,
     /// What waits for enough stake to have it ready.
     pub proposed: Vec<ProposedStatus>,
+    /// Of these, what waits for the word of this node's operator.
+    pub unapproved: Vec<B256>,
+    /// Of these, what runs beside the active one on this node.
+    pub shadows: BTreeMap<B256, ShadowStatus>,
     /// Members to whom the active one gave no answer, and why.
     pub no_answers: BTreeMap<NodeId, String>,
+    /// Members whose answers by the active one differed from the others', and in how many tasks.
+    pub disagreements: BTreeMap<NodeId, usize>,
 }
 
 impl BundlesStatus {
-    /// The bundles of a state, of which a node has these loaded.
+    /// The bundles of a state and of a node.
     #[must_use]
-    pub fn of(state: &State, loaded: Vec<B256>) -> Self {
+    pub fn of(state: &State, here: BundlesHere) -> Self {
+        let BundlesHere { loaded, unapproved, shadows } = here;
         let proposed = |(digest, proposal): (&B256, &eigenshift_ledger::state::Proposal)| {
             let reports = state.bundle_reports.get(digest).cloned().unwrap_or_default();
             let ready = reports.ready.into_iter().collect();
@@ -124,7 +158,10 @@ impl BundlesStatus {
             former: state.former_bundles.iter().copied().collect(),
             loaded,
             proposed: state.proposals.iter().map(proposed).collect(),
+            unapproved,
+            shadows,
             no_answers: state.no_answers.clone(),
+            disagreements: dissents(state, |_| 1).into_iter().map(|(node, tasks)| (node, tasks.len())).collect(),
         }
     }
 }

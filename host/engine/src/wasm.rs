@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use eigenshift_chain::{Chain, Error, LogFilter};
+use eigenshift_plugin::manifest;
 use eigenshift_plugin::{
     AggregateKey, CallError, Candidate, ChainReadError, ChainReader, Decision, EventFilter, EventLog, Header,
-    PeerResponse, Plan, Plugin, ProcessError, Signable, SubmissionCertificate, Task, Trigger,
+    PeerResponse, Plan, Plugin, ProcessError, Signable, SubmissionCertificate, Task, Trigger, Usage,
 };
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, Service};
 
 use crate::callbacks::{Callbacks, OperatorDirectory, Rotation, TaskSource, TaskSubmission};
+use crate::drivers::trigger::Timer;
+use crate::logics::ShadowLogic;
 use crate::signer::TaskSigner;
 
 /// A plugin with what its calls need: the AVS and its chain.
@@ -71,15 +74,48 @@ impl Callbacks for WasmCallbacks {
         self.plugin.has_rotation().then_some(self)
     }
 
+    fn usage(&self) -> Option<Usage> {
+        Some(self.plugin.usage())
+    }
+
     fn directory(&self) -> Option<&dyn OperatorDirectory> {
         self.plugin.has_operator_directory().then_some(self)
     }
 }
 
 #[async_trait]
+impl ShadowLogic for WasmCallbacks {
+    async fn answers(&self, task: &Task) -> Result<Vec<Signable>, CallError> {
+        let responses = self.plugin.on_task_request(task, Arc::clone(&self.reader)).await?;
+        self.plugin.on_submit_task_to_leader(task, &responses).await
+    }
+}
+
+#[async_trait]
 impl TaskSource for WasmCallbacks {
+    fn timers(&self) -> Vec<Timer> {
+        let timer = |trigger: &manifest::Trigger| match trigger {
+            manifest::Trigger::Timer { name, every } => Some(Timer { name: name.clone(), every: *every }),
+            manifest::Trigger::Event { .. } => None,
+        };
+        self.plugin.manifest().triggers.iter().filter_map(timer).collect()
+    }
+
+    /// The manifest's and those that the plugin names.
     async fn event_filters(&self) -> Result<Vec<EventFilter>, CallError> {
-        self.plugin.event_filters(&self.service).await
+        let event = |trigger: &manifest::Trigger| match trigger {
+            manifest::Trigger::Event { address, topics } => {
+                Some(EventFilter { address: *address, topics0: topics.clone() })
+            }
+            manifest::Trigger::Timer { .. } => None,
+        };
+        let mut filters: Vec<EventFilter> = self.plugin.manifest().triggers.iter().filter_map(event).collect();
+        for filter in self.plugin.event_filters(&self.service).await? {
+            if !filters.contains(&filter) {
+                filters.push(filter);
+            }
+        }
+        Ok(filters)
     }
 
     async fn on_trigger(&self, block: BlockRef, trigger: &Trigger) -> Result<Plan, CallError> {

@@ -41,6 +41,7 @@ pub use net::{Listener, Net, Stream};
 pub use processes::Processes;
 pub use random::Random;
 pub use threads::{Pool, Threads};
+use tracing::Instrument;
 
 /// The outside world, as one node sees it. Cheap to clone.
 #[derive(Clone)]
@@ -87,13 +88,13 @@ impl Env {
         }
     }
 
-    /// Starts an async task on the current runtime.
+    /// Starts an async task on the current runtime, in the caller's tracing span: what it logs is told apart by that.
     pub fn spawn<F>(&self, future: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        tokio::spawn(future)
+        tokio::spawn(future.in_current_span())
     }
 
     /// Draws 32 random bytes.

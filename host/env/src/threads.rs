@@ -65,8 +65,8 @@ impl Pool {
         Self(Inner::Inline)
     }
 
-    /// Does the work on one of the pool's threads. Waits while the queue is full. If the caller goes away, work that
-    /// has begun ends and its result is dropped.
+    /// Does the work on one of the pool's threads, in the caller's tracing span. Waits while the queue is full. If the
+    /// caller goes away, work that has begun ends and its result is dropped.
     ///
     /// # Errors
     /// [`PoolClosed`] when the work panicked or the pool's threads are gone.
@@ -75,10 +75,11 @@ impl Pool {
             Inner::Inline => Ok(work()),
             Inner::Queue(queue) => {
                 let (reply, result) = oneshot::channel();
+                let span = tracing::Span::current();
                 let job: Job = Box::new(move || {
                     if !reply.is_closed() {
                         // The caller may go away meanwhile; then nobody wants the result.
-                        let _ = reply.send(work());
+                        let _ = reply.send(span.in_scope(work));
                     }
                 });
                 queue.send(job).await.map_err(|_| PoolClosed)?;

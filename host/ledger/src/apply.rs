@@ -127,6 +127,7 @@ fn command_reply(state: &mut State, cache: &mut Cache, context: Context, command
         Command::ProposeBundle(bundle) => bundles::propose(state, context, *bundle),
         Command::Activate { digest, set_digest } => bundles::activate(state, context, digest, set_digest),
         Command::NoAnswer { task, reason } => bundles::no_answer(state, context, task, &reason),
+        Command::Disagreement { task, key, digest } => bundles::disagreement(state, context, (task, key), digest),
     };
     to_reply(outcome)
 }

@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, Bytes};
 use eigenshift_types::{
     BlockRef, Certificate, ClusterId, CommandId, Epoch, NodeId, NodeKey, NodePublicKey, NodeSignature, OperatorId,
-    OperatorSet, Outcome, Service, SignedJoin, TaskIndex, TaskSpec, frame,
+    OperatorSet, Outcome, ResponseKey, Service, SignedJoin, TaskIndex, TaskSpec, frame,
 };
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +105,15 @@ pub enum Command {
         /// For people.
         reason: String,
     },
+    /// The author's answer to an ended task of the active bundle is not the certified one, or none was certified.
+    Disagreement {
+        /// Which.
+        task: TaskIndex,
+        /// What it is about.
+        key: ResponseKey,
+        /// What the author signed.
+        digest: B256,
+    },
     /// A member does not answer: it gets no duty until it is up again.
     Down {
         /// Who.
@@ -144,6 +153,16 @@ pub enum Command {
     },
 }
 
+/// What a bundle must show before members say that they have it ready: it runs beside the active one, and its answers are
+/// compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// At each member, on so many tasks.
+    pub tasks: u32,
+    /// In at most so many of them the answers may differ.
+    pub differences: u32,
+}
+
 /// A bundle that a publisher wants to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProposeBundle {
@@ -155,7 +174,9 @@ pub struct ProposeBundle {
     pub manifest_bytes: u32,
     /// How many activations there were when it was signed: a signature serves for the next one only.
     pub sequence: u64,
-    /// A publisher's ECDSA signature over [`activation_hash`].
+    /// What it must show first.
+    pub shadow: Option<Shadow>,
+    /// A publisher's ECDSA signature over [`activation_hash`] or, with a shadow, [`shadow_hash`].
     pub publisher_signature: Bytes,
 }
 
@@ -317,4 +338,10 @@ pub fn settings_approval(cluster: ClusterId, epoch: Epoch, revision: u64, settin
 #[must_use]
 pub fn activation_hash(service: &Service, digest: B256, sequence: u64) -> B256 {
     alloy_primitives::keccak256(frame::canonical(&("eigenshift bundle v1", service, digest, sequence)))
+}
+
+/// As [`activation_hash`], for a bundle that is to run in the shadow of the active one first.
+#[must_use]
+pub fn shadow_hash(service: &Service, digest: B256, sequence: u64, shadow: Shadow) -> B256 {
+    alloy_primitives::keccak256(frame::canonical(&("eigenshift shadow v1", service, digest, sequence, shadow)))
 }

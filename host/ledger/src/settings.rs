@@ -64,6 +64,15 @@ pub enum Expiry {
     Ms(u64),
 }
 
+/// When a version of the logic is taken back because its answers differ from member to member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The tasks that count: the first so many of a version. None: disagreements never take one back.
+    pub tasks: u32,
+    /// In how many of them a member's answer must have differed before its stake counts.
+    pub disagreements: u32,
+}
+
 /// The cluster's settings. Changed as a whole, by a command with approvals of more than half the voters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,12 +113,17 @@ pub struct Settings {
     pub keys_per_task: u32,
     /// Who may publish bundles.
     pub publishers: Vec<Address>,
+    /// When a bundle is taken back.
+    pub trial: Trial,
     /// Which fuel costs plugins are metered by, and the other bounds of a call that are nobody's to choose: how many host
     /// calls it may make. Equal everywhere, or outcomes would differ.
     pub fuel_schedule: String,
     /// The operator registry contract.
     pub registry: Address,
 }
+
+/// Bounds what is remembered of a version's disagreements.
+const MAX_TRIAL: u32 = 1024;
 
 /// The ledger version that this software writes and reads.
 pub const LEDGER_VERSION: u32 = 1;
@@ -140,6 +154,7 @@ impl Settings {
             max_response_bytes: 16 * 1024,
             keys_per_task: 16,
             publishers: Vec::new(),
+            trial: Trial { tasks: 128, disagreements: 3 },
             fuel_schedule: FUEL_SCHEDULE.to_owned(),
             registry,
         }
@@ -164,7 +179,7 @@ impl Settings {
         let thresholds = &self.quorums.thresholds;
         let minority = thresholds.iter().any(|threshold| *threshold <= 50) && !self.allow_minority_thresholds;
         let own_order = self.rotation.order == Order::Plugin;
-        let rules: [(bool, &'static str); 17] = [
+        let rules: [(bool, &'static str); 18] = [
             (self.unknown_rules().is_none(), "ledger-version or fuel-schedule is not the one this software has"),
             (
                 !self.quorums.numbers.is_empty() && self.quorums.numbers.len() <= 16 && ascending,
@@ -205,6 +220,10 @@ impl Settings {
             (
                 (1..=256).contains(&self.keys_per_task) && self.publishers.len() <= 64,
                 "keys-per-task is 1 to 256, publishers at most 64",
+            ),
+            (
+                self.trial.tasks <= MAX_TRIAL && (1..=64).contains(&self.trial.disagreements),
+                "trial-tasks is at most 1,024, trial-disagreements 1 to 64",
             ),
         ];
         rules.iter().find(|(holds, _)| !holds).map(|(_, problem)| *problem)

@@ -9,7 +9,7 @@ use eigenshift_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::command::{ComplaintKind, Intent, PlanTask};
+use crate::command::{ComplaintKind, Intent, PlanTask, Shadow};
 use crate::rotation::Rotation;
 use crate::settings::Settings;
 use crate::window::Window;
@@ -177,6 +177,19 @@ pub struct Proposal {
     pub component_bytes: u32,
     /// Size of the manifest.
     pub manifest_bytes: u32,
+    /// What it must show before a member says that it has it ready.
+    pub shadow: Option<Shadow>,
+}
+
+/// How the active bundle has done since its activation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Tasks created since.
+    pub tasks: u32,
+    /// Members whose answer to a task was not the certified one, with at most as many of those tasks as it takes to count.
+    pub dissents: BTreeMap<NodeId, BTreeSet<TaskIndex>>,
+    /// Members' answers to tasks that expired before anything was certified.
+    pub uncertified: BTreeMap<(TaskIndex, ResponseKey), BTreeMap<NodeId, B256>>,
 }
 
 /// Which cluster this is.
@@ -251,6 +264,8 @@ pub struct State {
     pub bundle_reports: BTreeMap<B256, BundleReports>,
     /// Members to whom the active bundle gave no answer, and why.
     pub no_answers: BTreeMap<NodeId, String>,
+    /// Whether its answers differ.
+    pub trial: Trial,
     /// Complaints: the newest 64 of (term, kind, task).
     pub complaints: VecDeque<Complaints>,
     /// Faults: the newest 256.

@@ -15,7 +15,7 @@ use eigenshift_env::Env;
 use eigenshift_ledger::Settings;
 use eigenshift_ledger::settings::{Mode, Policy};
 use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
-use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, OperatorKeys, TenantOptions};
+use eigenshift_node::{Approval, AvsOptions, Curve, Entrance, Logic, Node, OperatorKeys, TenantOptions};
 use eigenshift_plugin::{AggregateKey, CallError, PeerResponse, ProcessError, Signable, Task};
 use eigenshift_types::{B256, Bytes, ResponseKey, Service, TaskIndex, U256, keccak256};
 use futures::future::join_all;
@@ -115,7 +115,7 @@ impl Cluster {
         change(&mut settings);
         let mut cluster = Self { nodes: Vec::new(), handles: Vec::new(), _folder: folder };
         for (number, keys) in operators.into_iter().enumerate() {
-            let mut node = Node::start(env.clone(), loopback(&cluster._folder.path().join(number.to_string()))).await?;
+            let node = Node::start(env.clone(), loopback(&cluster._folder.path().join(number.to_string()))).await?;
             let entrance = match cluster.nodes.first() {
                 None => Entrance::Found { settings: Box::new(settings.clone()), start_block: 0 },
                 Some(first) => Entrance::Join { urls: vec![first.http_url().to_owned()], registry },
@@ -124,9 +124,11 @@ impl Cluster {
                 service: Service { service_manager: registry, ..service()? },
                 entrance,
                 bls: keys.bls,
+                share_bls_key: false,
                 wallet: keys.wallet,
                 chain: Arc::clone(&chain),
                 logic: Logic::Native(Arc::new(Native)),
+                approval: Approval::default(),
                 timers: Vec::new(),
                 provided: TenantOptions::default(),
             };

@@ -33,6 +33,21 @@ pub struct Record {
     pub removed: bool,
     /// Members known at joining.
     pub peers: Vec<Peer>,
+    /// Whether this host holds nothing more of the cluster than this record and the guard: the operator may join again.
+    #[serde(default)]
+    pub erased: bool,
+    /// Who this operator's node on this host was before.
+    #[serde(default)]
+    pub predecessor: Option<Predecessor>,
+}
+
+/// A node that is no member any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// Its id.
+    pub node: NodeId,
+    /// Whether its signing guard had been made.
+    pub guarded: bool,
 }
 
 impl Record {

@@ -14,7 +14,7 @@ use eigenshift_env::Env;
 use eigenshift_plugin::Compiler;
 use eigenshift_types::{Address, Stake};
 
-use crate::NodeOptions;
+use crate::{Logs, NodeOptions};
 
 const REGISTRY: &str = include_str!("../../../examples/price-oracle/contracts/out/OperatorRegistry.json");
 const REGISTRY_12381: &str = include_str!("../../../examples/price-oracle/contracts/out/OperatorRegistry12381.json");
@@ -100,6 +100,7 @@ pub fn loopback(data_dir: &Path) -> NodeOptions {
         http_url: None,
         insecure_dev: false,
         compiler: Compiler::InThisProcess,
+        plugins: None,
         timing: Timing {
             heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(500),
@@ -112,5 +113,6 @@ pub fn loopback(data_dir: &Path) -> NodeOptions {
             tick: Duration::from_millis(50),
             ..Patience::default()
         },
+        logs: Logs::default(),
     }
 }

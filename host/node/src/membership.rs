@@ -63,6 +63,8 @@ impl Newcomer<'_> {
             guarded: false,
             removed: false,
             peers: Vec::new(),
+            erased: false,
+            predecessor: None,
         }
     }
 
@@ -145,6 +147,8 @@ impl Newcomer<'_> {
             guarded: false,
             removed: false,
             peers: joined.members.iter().map(peer).collect(),
+            erased: false,
+            predecessor: None,
         })
     }
 

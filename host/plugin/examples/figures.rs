@@ -3,6 +3,7 @@
 //! A call is `on-task-request` of incredible-squaring in a fresh instance, without host calls, 256 bytes in. Processor
 //! time is the guest thread's from one answer to the next: waking up, taking the work, making and dropping the instance,
 //! answering. `floor` is the bare engine with the same settings in the same run, on one thread, without any of that.
+//! `reused` is the same in an instance that is kept from call to call, for those whose interpreter takes long to start.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -76,7 +77,7 @@ fn task() -> Task {
     }
 }
 
-async fn calls(prefix: &str, plugin: &Plugin, env: &Env) -> f64 {
+async fn calls(name: &str, plugin: &Plugin, env: &Env) -> f64 {
     let (task, chain) = (task(), Arc::new(NoChain) as Arc<dyn ChainReader>);
     let (mut wall, mut cpu, mut caller) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..WARM_UP + CALLS {
@@ -86,7 +87,7 @@ async fn calls(prefix: &str, plugin: &Plugin, env: &Env) -> f64 {
         if round == 0
             && let Err(error) = answer
         {
-            eprintln!("{prefix}call: {error}");
+            eprintln!("{name}: {error}");
         }
         if round >= WARM_UP {
             wall.push(elapsed);
@@ -95,11 +96,11 @@ async fn calls(prefix: &str, plugin: &Plugin, env: &Env) -> f64 {
         }
     }
     let p50 = percentile(&mut cpu, 50);
-    print(&format!("{prefix}call_fresh_p50_us"), percentile(&mut wall, 50), "us");
-    print(&format!("{prefix}call_fresh_p99_us"), percentile(&mut wall, 99), "us");
-    print(&format!("{prefix}call_fresh_cpu_p50_us"), p50, "us");
-    print(&format!("{prefix}call_fresh_cpu_p99_us"), percentile(&mut cpu, 99), "us");
-    print(&format!("{prefix}call_fresh_caller_cpu_p50_us"), percentile(&mut caller, 50), "us");
+    print(&format!("{name}_p50_us"), percentile(&mut wall, 50), "us");
+    print(&format!("{name}_p99_us"), percentile(&mut wall, 99), "us");
+    print(&format!("{name}_cpu_p50_us"), p50, "us");
+    print(&format!("{name}_cpu_p99_us"), percentile(&mut cpu, 99), "us");
+    print(&format!("{name}_caller_cpu_p50_us"), percentile(&mut caller, 50), "us");
     p50
 }
 
@@ -171,13 +172,18 @@ fn main() {
             eprintln!("{name} is not built: its figures are left out");
             continue;
         };
-        runtime.block_on(async {
-            let host = Host::new(HostOptions { guest_threads: 1, ..HostOptions::default() }, &env).unwrap();
-            let plugin = host.load(bundle.clone(), &Grants::all()).await.unwrap();
-            let p50 = calls(prefix, &plugin, &env).await;
-            floor(prefix, &bundle, &env, p50);
-            throughput(prefix, &plugin).await;
-            loading(prefix, &bundle, &env).await;
-        });
+        let host = Host::new(HostOptions { guest_threads: 1, ..HostOptions::default() }, &env).unwrap();
+        let load = |bundle: &Bundle| runtime.block_on(host.load(bundle.clone(), &Grants::all())).unwrap();
+        let plugin = load(&bundle);
+        let p50 = runtime.block_on(calls(&format!("{prefix}call_fresh"), &plugin, &env));
+        // With a runtime of its own.
+        floor(prefix, &bundle, &env, p50);
+        runtime.block_on(throughput(prefix, &plugin));
+        runtime.block_on(loading(prefix, &bundle, &env));
+        if !prefix.is_empty() {
+            let reusing = format!("{}\n[runtime]\nreuse-calls = 10_000\n", bundle.manifest());
+            let plugin = load(&Bundle::new(bundle.component().clone(), reusing));
+            runtime.block_on(calls(&format!("{prefix}call_reused"), &plugin, &env));
+        }
     }
 }

@@ -12,9 +12,11 @@ pub enum LoadError {
     /// The manifest is not one.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The manifest relies on something that this host reads but does not carry out.
-    #[error("avs.toml has `{0}`, which this version of the host does not carry out; leave it out, or use a later host")]
-    NotYet(&'static str),
+    /// The manifest has triggers that nothing makes tasks of.
+    #[error(
+        "avs.toml has [[trigger]], but the component does not export `task-source`, which makes tasks of triggers; export it, or leave [[trigger]] out"
+    )]
+    TriggerWithoutSource,
     /// The component is larger than this host takes.
     #[error("the component has {len} bytes, this host takes {max}; strip it, or raise the host's limit")]
     TooLarge {
@@ -28,7 +30,7 @@ pub enum LoadError {
     NotWasm,
     /// The bytes are a core module.
     #[error(
-        "this is a core WebAssembly module, not a component: turn it into one (`cargo xtask guests`, `wasm-tools component new`)"
+        "this is a core WebAssembly module, not a component: turn it into one (`eigenshift plugin build`, `wasm-tools component new`)"
     )]
     CoreModule,
     /// The bytes are precompiled machine code, which is never accepted from outside.
@@ -166,7 +168,7 @@ impl LoadError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Manifest(error) => error.code(),
-            Self::NotYet(_) => "manifest-not-yet",
+            Self::TriggerWithoutSource => "trigger-without-source",
             Self::TooLarge { .. } => "component-too-large",
             Self::NotWasm => "component-not-wasm",
             Self::CoreModule => "component-core-module",

@@ -26,15 +26,19 @@ use crate::golden;
 use crate::inspect::inspect;
 use crate::manifest::{Import, Manifest};
 use crate::plugin::{Origin, Plugin};
-use crate::sandbox::call::{Code, Shared, Totals, text};
+use crate::sandbox::call::{Code, Shared, text};
 use crate::sandbox::executor::Executor;
 use crate::sandbox::gate::{Gate, Shares, TenantId};
 use crate::sandbox::imports::CallState;
 use crate::sandbox::settings;
+use crate::sandbox::warm::{self, Reuse, Shelf};
 use crate::track::v0_1::Exports;
+use crate::usage::Account;
 
 /// How many loads may wait for a compile thread.
 const COMPILE_QUEUE: usize = 32;
+/// Of the instances that are kept between calls, how many may be one AVS's.
+const WARM_PER_TENANT: usize = 4;
 
 /// The operator's bounds. The defaults suit a small machine.
 #[derive(Clone, Debug)]
@@ -64,6 +68,10 @@ pub struct HostOptions {
     pub guest_memory_bytes: u64,
     /// Of this, how much one plugin's calls may: at least `max_memory_bytes`.
     pub memory_bytes_per_plugin: u64,
+    /// Instances that are kept between calls, for bundles that ask for it: at most 1024.
+    pub warm_instances: u32,
+    /// Their memory, in bytes, beside that of calls.
+    pub warm_memory_bytes: u64,
     /// Who compiles.
     pub compiler: Compiler,
     /// What compiling one component may take, when a child does it.
@@ -86,6 +94,8 @@ impl Default for HostOptions {
             // With the default manifest, as much as the slots need.
             guest_memory_bytes: 2 * 1024 * 1024 * 1024,
             memory_bytes_per_plugin: 1024 * 1024 * 1024,
+            warm_instances: 32,
+            warm_memory_bytes: 512 * 1024 * 1024,
             compiler: Compiler::InThisProcess,
             compile_limits: CompileLimits::default(),
             guest_threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8),
@@ -155,6 +165,7 @@ type InFlight = Arc<tokio::sync::Mutex<Weak<Component>>>;
 
 struct Inner {
     shared: Arc<Shared>,
+    shelf: Arc<Shelf>,
     options: HostOptions,
     linker: Linker<CallState>,
     /// The same with WASI: for components that import it.
@@ -182,6 +193,7 @@ pub struct Tenant {
     id: TenantId,
     options: Arc<TenantOptions>,
     http: Arc<Client>,
+    account: Arc<Account>,
 }
 
 /// Loads bundles into sandboxes of one engine. Cheap to clone; its threads end when the last clone and the last plugin
@@ -198,6 +210,7 @@ impl fmt::Debug for Host {
 fn check(options: &HostOptions) -> Result<(), HostError> {
     let bound = |holds: bool, option, fix| if holds { Ok(()) } else { Err(HostError::Option { option, fix }) };
     bound((1..=1024).contains(&options.call_slots), "call_slots", "1 to 1024")?;
+    bound(options.warm_instances <= 1024, "warm_instances", "at most 1024")?;
     bound(options.slots_per_plugin >= 1, "slots_per_plugin", "at least 1")?;
     bound(options.call_deadline >= Duration::from_millis(1), "call_deadline", "at least 1 ms")?;
     bound(options.guest_threads >= 1, "guest_threads", "at least 1")?;
@@ -222,7 +235,8 @@ impl Host {
         check(&options)?;
         let engine_error = |error: wasmtime::Error| HostError::Engine(text(&error));
         let max_memory = usize::try_from(options.max_memory_bytes).unwrap_or(usize::MAX);
-        let engine = settings::engine(options.call_slots, max_memory).map_err(engine_error)?;
+        let engine = settings::engine(options.call_slots.saturating_add(options.warm_instances), max_memory)
+            .map_err(engine_error)?;
         let mut linker = Linker::new(&engine);
         capability::add_to_linker(&mut linker).map_err(engine_error)?;
         let mut wasi_linker = linker.clone();
@@ -259,8 +273,14 @@ impl Host {
             slot_wait: options.slot_wait,
             deadline: options.call_deadline,
         });
+        let shelf = Shelf::new(warm::Room {
+            instances: options.warm_instances as usize,
+            instances_per_tenant: WARM_PER_TENANT,
+            bytes: options.warm_memory_bytes,
+        });
         Ok(Self(Arc::new(Inner {
             shared,
+            shelf,
             options,
             linker,
             wasi_linker,
@@ -293,7 +313,18 @@ impl Host {
     pub fn tenant_with(&self, options: TenantOptions) -> Tenant {
         let id = TenantId(self.0.tenants.fetch_add(1, Ordering::Relaxed));
         let http = Arc::new(Client::new(&self.0.shared.env, options.http.clone()));
-        Tenant { id, options: Arc::new(options), http }
+        Tenant { id, options: Arc::new(options), http, account: Arc::default() }
+    }
+
+    /// A tenant for versions that run in the shadow of the active one, with what that one is given, but that nothing is
+    /// changed by: the store is read and not written, requests are GET and HEAD. Its calls take what processor time is left.
+    #[must_use]
+    pub fn shadow_tenant(&self, mut options: TenantOptions) -> Tenant {
+        options.keyvalue = options.keyvalue.as_ref().map(KeyValueStore::read_only);
+        options.http.reads_only = true;
+        let tenant = self.tenant_with(options);
+        self.0.shared.executor.keep_slow(tenant.id);
+        tenant
     }
 
     /// As [`Host::load`], for a tenant that may have other plugins: the versions of one AVS's.
@@ -302,9 +333,6 @@ impl Host {
     /// As [`Host::load`].
     pub async fn load_for(&self, tenant: &Tenant, bundle: Bundle, grants: &Grants) -> Result<Plugin, LoadError> {
         let manifest = Manifest::parse(bundle.manifest())?;
-        if let Some(what) = manifest.not_yet() {
-            return Err(LoadError::NotYet(what));
-        }
         capability::check_grants(&manifest, grants)?;
         self.check_limits(&manifest)?;
         let config = Config::resolve(&manifest, &grants.config)?;
@@ -329,6 +357,10 @@ impl Host {
         let linker = if wasi { &self.0.wasi_linker } else { &self.0.linker };
         let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::WrongTypes(text(&error)))?;
         let exports = Exports::find(&pre)?;
+        if !manifest.triggers.is_empty() && !exports.has_source() {
+            return Err(LoadError::TriggerWithoutSource);
+        }
+        let account = tenant.account.open();
         let code = Code {
             shared: Arc::clone(&self.0.shared),
             name: manifest.name.as_str().into(),
@@ -342,7 +374,9 @@ impl Host {
             secrets,
             pre,
             tenant: tenant.id,
-            totals: Arc::new(Totals::default()),
+            reuse: Reuse::new(&self.0.shelf, tenant.id, manifest.reuse_calls),
+            totals: Arc::clone(&account.totals),
+            account,
         };
         let descriptor = exports.describe(&code).await?;
         golden::check(&manifest, &exports, &code).await?;

@@ -9,6 +9,7 @@
 //! - [`inspect`]: what a component is made of, counted and bounded before anything of it is compiled.
 //! - [`capability`]: what a plugin may reach outside its sandbox, and on whose word.
 //! - [`plugin`]: [`Plugin`] is a loaded bundle; each of its methods is one call into a fresh instance.
+//! - [`usage`]: what the plugins of an AVS have used and hold.
 //! - [`values`]: what goes in and comes out, as the host's own types.
 //! - [`chain`]: the chain reads that a plugin is given; the node implements [`ChainReader`].
 //! - [`error`]: why a bundle is not loaded and why a call has no result.
@@ -55,6 +56,7 @@ pub mod manifest;
 pub mod plugin;
 mod sandbox;
 mod track;
+pub mod usage;
 pub mod values;
 
 pub use bundle::Bundle;
@@ -68,6 +70,7 @@ pub use golden::GoldenError;
 pub use host::{Grants, Host, HostError, HostOptions, Tenant, TenantOptions};
 pub use manifest::{Import, Limits, Manifest, ManifestError};
 pub use plugin::{Counters, Origin, Plugin};
+pub use usage::Usage;
 pub use values::{
     AggregateKey, Candidate, Decision, Descriptor, EventFilter, EventLog, Header, NewTask, PeerResponse, Plan,
     Signable, SubmissionCertificate, Task, Transaction, Trigger,

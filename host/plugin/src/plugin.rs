@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use eigenshift_types::{Address, B256, BlockRef, Bytes, OperatorId, Service};
@@ -13,6 +13,7 @@ use crate::error::{CallError, ProcessError};
 use crate::manifest::Manifest;
 use crate::sandbox::call::Code;
 use crate::track::v0_1::Exports;
+use crate::usage::Usage;
 use crate::values::{
     AggregateKey, Candidate, Decision, Descriptor, EventFilter, PeerResponse, Plan, Signable, SubmissionCertificate,
     Task, Trigger,
@@ -34,7 +35,9 @@ pub enum Origin {
 pub struct Counters {
     /// Calls begun.
     pub calls: u64,
-    /// Of these, how many had an engine's error: out of fuel, trap, deadline, and so on. Errors that the guest returns
+    /// Of these, how many an instance served that was kept from an earlier one.
+    pub reused: u64,
+    /// Of all calls, how many had an engine's error: out of fuel, trap, deadline, and so on. Errors that the guest returns
     /// do not count.
     pub failed: u64,
     /// Fuel used, but for calls that the deadline cut off.
@@ -124,21 +127,22 @@ impl Plugin {
     /// What it has used since it was loaded; the calls at load, of `describe` and of golden tasks, count.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
-        let totals = &self.0.code.totals;
-        Counters {
-            calls: read(&totals.calls),
-            failed: read(&totals.failed),
-            fuel: read(&totals.fuel),
-            chain_reads: read(&totals.chain_reads),
-            keyvalue_operations: read(&totals.keyvalue_operations),
-            secrets_revealed: read(&totals.secrets_revealed),
-            http_requests: read(&totals.http_requests),
-            http_refused: read(&totals.http_refused),
-            log_lines: read(&totals.log_lines),
-            log_lines_dropped: read(&totals.log_lines_dropped),
-            cpu: Duration::from_nanos(read(&totals.cpu)),
-        }
+        self.0.code.totals.read()
+    }
+
+    /// What all plugins of its tenant have used, and hold now.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let code = &self.0.code;
+        let (counters, failures) = code.account.account();
+        let (calls_running, memory_reserved) = code.shared.gate.held(code.tenant);
+        Usage { counters, failures, calls_running, memory_reserved }
+    }
+
+    /// Bytes of memories and tables that the hungriest call took that ended since this was asked last, or since the load;
+    /// calls that the deadline cut off do not count.
+    pub fn take_memory_peak(&self) -> u64 {
+        self.0.code.totals.memory_peak.swap(0, Ordering::Relaxed)
     }
 
     /// Whether it turns triggers into tasks ([`Plugin::event_filters`], [`Plugin::on_trigger`]).

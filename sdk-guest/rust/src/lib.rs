@@ -47,7 +47,7 @@
 //!
 //! # Not here
 //! Keys and signing (the host's), HTTP and storage (later tracks of the WIT package), turning the compiled module into a
-//! component (`cargo xtask guests`).
+//! component (`eigenshift plugin build`).
 
 mod avs;
 pub mod chain;

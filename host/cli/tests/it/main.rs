@@ -7,10 +7,16 @@
     reason = "tests fail by panicking"
 )]
 
+mod author;
 mod cluster;
 mod commands;
 mod crates;
 mod demo;
+mod dev;
+#[allow(dead_code, reason = "the plugin host's tests use the rest")]
+#[path = "../../../plugin/tests/it/guest.rs"]
+mod guest;
+mod hosting;
 mod nodes;
 mod process;
 mod readme;

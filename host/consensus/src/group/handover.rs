@@ -3,6 +3,8 @@
 //! openraft's transfer is a request, not a result: once it is sent, the leader takes no writes until somebody is elected.
 //! So everything that can be known is checked before, and the result is waited for.
 
+use std::time::Duration;
+
 use eigenshift_types::NodeId;
 use tokio::sync::watch;
 
@@ -48,6 +50,31 @@ impl Group {
         self.wait_whole_log(to).await?;
         self.0.raft.trigger().transfer_leader(to.0).await.map_err(|_| HandOverError::Stopped)?;
         self.wait_elected(to).await
+    }
+
+    /// Other voters that answered this leader lately, those that did last first.
+    #[must_use]
+    pub fn successors(&self) -> Vec<NodeId> {
+        let lately = self.0.timing.election_max * 2;
+        let health = self.health();
+        let others = health.members.iter().filter(|(node, peer)| peer.voter && **node != self.0.node);
+        let mut others: Vec<(Duration, NodeId)> = others
+            .filter_map(|(node, peer)| Some((peer.silent_for?, *node)))
+            .filter(|(silent_for, _)| *silent_for <= lately)
+            .collect();
+        others.sort();
+        others.into_iter().map(|(_, node)| node).collect()
+    }
+
+    /// Hands leadership to whichever of [`Group::successors`] takes it. Whether somebody else leads, or may, afterwards.
+    pub async fn hand_on(&self) -> bool {
+        for to in self.successors() {
+            match self.hand_over(to).await {
+                Ok(()) | Err(HandOverError::NotLeader | HandOverError::Elsewhere(_)) => return true,
+                Err(error) => tracing::info!("leadership not handed to node {to}: {error}"),
+            }
+        }
+        false
     }
 
     /// Waits briefly until the target has every entry; nothing new is proposed meanwhile.

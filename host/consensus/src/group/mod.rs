@@ -195,6 +195,7 @@ impl Group {
             applied: None,
             membership: StoredMembership::default(),
             was_member: false,
+            held: log.held(),
         };
         let doubts = Arc::new(Notify::new());
         let caller = Arc::new(Caller {

@@ -73,17 +73,33 @@ impl State {
     }
 }
 
-struct Shared {
+/// That a group is open: once at a time.
+pub(crate) struct Held {
     group: AvsId,
+    store: Store,
+}
+
+impl Held {
+    pub(super) fn take(store: &Store, group: &AvsId) -> Result<Self, Error> {
+        if store.0.open_groups.send_if_modified(|open| open.insert(group.clone())) {
+            Ok(Self { group: group.clone(), store: store.clone() })
+        } else {
+            Err(Error::AlreadyRunning(group.clone()))
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.store.0.open_groups.send_if_modified(|open| open.remove(&self.group));
+    }
+}
+
+struct Shared {
     name: Arc<str>,
     store: Store,
     state: Arc<Mutex<State>>,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.store.0.open_groups.lock().remove(&self.group);
-    }
+    held: Arc<Held>,
 }
 
 /// A group's log. Clones share it.
@@ -97,12 +113,14 @@ fn gone<E>(_: E) -> io::Error {
 impl Store {
     /// Opens a group's log after checking all of it, and that it belongs to `identity`; a new log is made to.
     pub(crate) async fn log(&self, group: &AvsId, identity: &Identity) -> Result<LogStore, Error> {
-        if !self.0.open_groups.lock().insert(group.clone()) {
-            return Err(Error::AlreadyRunning(group.clone()));
-        }
+        let held = Arc::new(Held::take(self, group)?);
         let name = Arc::from(group.as_str());
-        let shared = Shared { group: group.clone(), name, store: self.clone(), state: Arc::default() };
-        let log = LogStore(Arc::new(shared));
+        let log = LogStore(Arc::new(Shared { name, store: self.clone(), state: Arc::default(), held }));
+        let is_new = self.0.known_groups.lock().insert(group.clone());
+        if !is_new {
+            // What it handed in when it was open before is in the database then.
+            log.write(Work::Nothing).await?;
+        }
         let (db, owner) = (Arc::clone(&self.0.db), group.clone());
         let loaded = self.0.pool.run(move || load::load(&db, &owner)).await.map_err(io::Error::other)??;
         match loaded.identity.as_ref() {
@@ -122,16 +140,34 @@ impl Store {
     }
 }
 
+async fn hand_in(store: &Store, group: &Arc<str>, work: Work, done: Option<Done>) -> io::Result<()> {
+    store.0.queue.send(Op { group: Arc::clone(group), work, done }).await.map_err(gone)
+}
+
+/// Returns once it is durable.
+async fn write(store: &Store, group: &Arc<str>, work: Work) -> io::Result<()> {
+    let (done, written) = oneshot::channel();
+    hand_in(store, group, work, Some(Box::new(move |result| drop(done.send(result))))).await?;
+    written.await.map_err(gone)?
+}
+
+/// Removes all of a group's records.
+pub(super) async fn forget(store: &Store, group: &AvsId) -> io::Result<()> {
+    write(store, &Arc::from(group.as_str()), Work::Forget).await
+}
+
 impl LogStore {
-    async fn hand_in(&self, work: Work, done: Option<Done>) -> io::Result<()> {
-        self.0.store.0.queue.send(Op { group: Arc::clone(&self.0.name), work, done }).await.map_err(gone)
+    /// To be kept by whatever else writes for the group.
+    pub(crate) fn held(&self) -> Arc<Held> {
+        Arc::clone(&self.0.held)
     }
 
-    /// Returns once it is durable.
+    async fn hand_in(&self, work: Work, done: Option<Done>) -> io::Result<()> {
+        hand_in(&self.0.store, &self.0.name, work, done).await
+    }
+
     async fn write(&self, work: Work) -> io::Result<()> {
-        let (done, written) = oneshot::channel();
-        self.hand_in(work, Some(Box::new(move |result| drop(done.send(result))))).await?;
-        written.await.map_err(gone)?
+        write(&self.0.store, &self.0.name, work).await
     }
 
     /// The entries of `start..end` that the log has, up to `max_bytes` but at least one.

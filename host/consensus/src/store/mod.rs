@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::error::Error;
 pub(crate) use load::Identity;
+pub(crate) use log::Held;
 pub use snapshots::MAX_SNAPSHOT_BYTES;
 pub(crate) use snapshots::SnapshotFile;
 use writer::Op;
@@ -34,6 +35,7 @@ pub(crate) mod key {
     pub(crate) const COMMITTED: &str = "committed";
     pub(crate) const PURGED: &str = "purged";
     pub(crate) const IDENTITY: &str = "identity";
+    pub(crate) const ALL: [&str; 4] = [VOTE, COMMITTED, PURGED, IDENTITY];
 }
 
 /// Room in the writer's queue; a full queue makes the groups wait, not the runtime's threads.
@@ -56,7 +58,9 @@ struct Inner {
     env: Env,
     snapshots: PathBuf,
     pool: Pool,
-    open_groups: Mutex<BTreeSet<AvsId>>,
+    open_groups: watch::Sender<BTreeSet<AvsId>>,
+    /// Groups that were open since the store was: what they handed in last may still wait for the writer.
+    known_groups: Mutex<BTreeSet<AvsId>>,
     poisoned: watch::Receiver<Option<String>>,
     closed: watch::Receiver<bool>,
 }
@@ -82,8 +86,17 @@ impl Store {
         let written = Arc::clone(&db);
         env.threads.spawn("raft-writer", Box::new(move || writer::run(written, ops, &poison, &ended)))?;
         let pool = env.threads.pool("raft-reader", READERS, QUEUE)?;
-        let open_groups = Mutex::default();
-        Ok(Self(Arc::new(Inner { db, queue, env: env.clone(), snapshots, pool, open_groups, poisoned, closed })))
+        Ok(Self(Arc::new(Inner {
+            db,
+            queue,
+            env: env.clone(),
+            snapshots,
+            pool,
+            open_groups: watch::Sender::default(),
+            known_groups: Mutex::default(),
+            poisoned,
+            closed,
+        })))
     }
 
     /// Why the store can no longer be written, once that has happened. The host ends the process then: after a failed
@@ -91,6 +104,26 @@ impl Store {
     #[must_use]
     pub fn poisoned(&self) -> watch::Receiver<Option<String>> {
         self.0.poisoned.clone()
+    }
+
+    /// Waits until nothing of a group is open any more, some moments after [`crate::Group::shutdown`]: only then may it be
+    /// started again.
+    pub async fn released(&self, group: &AvsId) {
+        let mut open = self.0.open_groups.subscribe();
+        // This handle keeps the sender.
+        let _ = open.wait_for(|open| !open.contains(group)).await;
+    }
+
+    /// Erases a group's log, vote and snapshots, durably. What the node agreed to in it is then known to nobody here: the
+    /// node must not come back to that cluster under the same id.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyRunning`] when the group is open; [`Error::Io`] when the disk fails, and then part of it may be gone.
+    pub async fn forget(&self, group: &AvsId) -> Result<(), Error> {
+        let _held = Held::take(self, group)?;
+        self.remove_snapshots(group).await?;
+        log::forget(self, group).await?;
+        Ok(())
     }
 
     /// Gives this handle back and waits until the files are closed, which is when every group on it has stopped.

@@ -84,6 +84,13 @@ impl Store {
         self.0.pool.run(move || newest(&store, &group)).await.map_err(io::Error::other)?
     }
 
+    /// Removes all snapshots of a group.
+    pub(super) async fn remove_snapshots(&self, group: &AvsId) -> io::Result<()> {
+        let (store, group) = (self.clone(), group.clone());
+        let removing = move || files(&store, &group)?.iter().try_for_each(|(_, path)| store.0.env.disk.remove(path));
+        self.0.pool.run(removing).await.map_err(io::Error::other)?
+    }
+
     /// Makes a snapshot durable and removes older ones.
     pub(crate) async fn save_snapshot(&self, group: &AvsId, file: SnapshotFile) -> io::Result<()> {
         let (store, group) = (self.clone(), group.clone());

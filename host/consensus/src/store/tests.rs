@@ -26,12 +26,12 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::log::LogStore;
-use super::{Identity, LOG, Store};
+use super::{Identity, LOG, SnapshotFile, Store};
 use crate::applier::{Applier, Notices};
 use crate::error::Error;
 use crate::machine::{Entry, Machine, StateMachine};
 use crate::peers::PeerBook;
-use crate::raft::{Command, LeaderId, LogEntry, LogId, LogPayload, StoredMembership, Types, Vote};
+use crate::raft::{Command, LeaderId, LogEntry, LogId, LogPayload, SnapshotMeta, StoredMembership, Types, Vote};
 use crate::record::{
     DISK_VERSION, EntryRecord, LogIdRecord, MemberRecord, MembershipRecord, PayloadRecord, VoteRecord,
 };
@@ -90,6 +90,7 @@ impl StoreBuilder<Types, LogStore, Applier, TempDir> for Builder {
             applied: None,
             membership: StoredMembership::default(),
             was_member: false,
+            held: log.held(),
         };
         Ok((directory, log, applier))
     }
@@ -211,6 +212,62 @@ async fn a_log_belongs_to_one_identity_and_one_group_at_a_time() {
     let other = Identity { node: NodeId(2), ..identity() };
     assert!(matches!(store.log(&avs(), &other).await.map(drop), Err(Error::OtherIdentity { .. })));
     store.log(&avs(), &identity()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_opened_again_has_what_nobody_waited_for() {
+    let directory = TempDir::new().unwrap();
+    let store = Store::open(&Env::real(), directory.path()).unwrap();
+    let mut log = store.log(&avs(), &identity()).await.unwrap();
+    log.blocking_append((0..12).map(|index| command(1, index, b"payload"))).await.unwrap();
+    log.purge(id(1, 4)).await.unwrap();
+    log.truncate_after(Some(id(1, 8))).await.unwrap();
+    log.save_committed(Some(id(1, 7))).await.unwrap();
+    drop(log);
+    store.released(&avs()).await;
+    let mut log = store.log(&avs(), &identity()).await.unwrap();
+    let state = log.get_log_state().await.unwrap();
+    assert_eq!((state.last_purged_log_id, state.last_log_id), (Some(id(1, 4)), Some(id(1, 8))));
+    assert_eq!(log.read_committed().await.unwrap(), Some(id(1, 7)));
+    let entries = log.try_get_log_entries(0..20).await.unwrap();
+    assert_eq!(entries.iter().map(RaftEntry::index).collect::<Vec<_>>(), [5, 6, 7, 8]);
+}
+
+fn snapshot(index: u64) -> SnapshotFile {
+    let meta = SnapshotMeta { last_log_id: Some(id(1, index)), last_membership: StoredMembership::default() };
+    SnapshotFile::new(&meta, Bytes::from_static(b"body"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forgotten_group_has_nothing_and_the_others_have_all() {
+    let directory = TempDir::new().unwrap();
+    let store = Store::open(&Env::real(), directory.path()).unwrap();
+    // Of names that begin with each other.
+    let names: [AvsId; 3] = ["a", "a-1", "b"].map(|name| name.parse().unwrap());
+    for name in &names {
+        let mut log = store.log(name, &identity()).await.unwrap();
+        log.save_vote(&Vote::new(3, 1)).await.unwrap();
+        log.blocking_append((0..3).map(|index| command(1, index, b"payload"))).await.unwrap();
+        store.save_snapshot(name, snapshot(1)).await.unwrap();
+        if *name == names[0] {
+            assert!(matches!(store.forget(name).await, Err(Error::AlreadyRunning(_))), "it is open");
+        }
+    }
+    for name in &names {
+        store.released(name).await;
+    }
+    store.forget(&names[0]).await.unwrap();
+    store.forget(&names[0]).await.unwrap();
+    let other = Identity { node: NodeId(9), ..identity() };
+    let mut log = store.log(&names[0], &other).await.unwrap();
+    assert_eq!(log.get_log_state().await.unwrap().last_log_id, None);
+    assert_eq!(log.read_vote().await.unwrap(), None);
+    assert!(store.snapshot(&names[0]).await.unwrap().is_none());
+    for name in &names[1..] {
+        let mut log = store.log(name, &identity()).await.unwrap();
+        assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(id(1, 2)));
+        assert!(log.read_vote().await.unwrap().is_some() && store.snapshot(name).await.unwrap().is_some());
+    }
 }
 
 /// A disk whose fsync can be made to fail, or to wait.

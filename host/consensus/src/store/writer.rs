@@ -21,6 +21,10 @@ pub(super) enum Work {
     Truncate(u64),
     /// Everything up to this index goes; the record says so first.
     Purge(u64, Vec<u8>),
+    /// All of the group goes.
+    Forget,
+    /// Only for whoever waits until what was handed in before is durable.
+    Nothing,
 }
 
 /// Something to write. Operations of one group are written in the order they were handed in.
@@ -37,7 +41,7 @@ impl Op {
         match &self.work {
             Work::Append(entries) => entries.iter().map(|(_, bytes)| bytes.len()).sum(),
             Work::Meta(_, bytes) | Work::Purge(_, bytes) => bytes.len(),
-            Work::Truncate(_) => 0,
+            Work::Truncate(_) | Work::Forget | Work::Nothing => 0,
         }
     }
 }
@@ -151,6 +155,13 @@ fn commit(db: &Database, batch: &[Op]) -> Result<(), redb::Error> {
                     meta.insert((group, super::key::PURGED), bytes.as_slice())?;
                     remove(&mut log, group, 0, *upto)?;
                 }
+                Work::Forget => {
+                    for key in super::key::ALL {
+                        meta.remove((group, key))?;
+                    }
+                    remove(&mut log, group, 0, u64::MAX)?;
+                }
+                Work::Nothing => {}
             }
         }
     }

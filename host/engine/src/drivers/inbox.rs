@@ -206,7 +206,11 @@ impl Inbox {
         match &result {
             Ok(ack) => self.context.counters.count("response", if ack.counted { "counted" } else { "parked" }),
             Err(rejection) => {
-                self.context.counters.count("response-refused", rejection.code());
+                if let Rejection::Plugin { code, .. } = rejection {
+                    self.context.counters.count_foreign("response-refused", code);
+                } else {
+                    self.context.counters.count("response-refused", rejection.code());
+                }
                 self.remember_refusal(task, sender, rejection);
             }
         }

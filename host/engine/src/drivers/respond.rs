@@ -79,6 +79,7 @@ async fn answer(context: Arc<Context>, inbox: Inbox, task: Task, destination: wa
             }
         }
     };
+    context.shadows.offer(&context, &task.spec, &signed);
     let sending = signed
         .into_iter()
         .map(|signed| outbox::deliver(Arc::clone(&context), inbox.clone(), index, signed, destination.clone()));

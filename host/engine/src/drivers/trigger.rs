@@ -96,6 +96,9 @@ const CROWDED: Duration = Duration::from_millis(5);
 /// The ledger's codes for what changes by itself: no room, or another bundle since the logic was asked.
 const FULL: [&str; 3] = ["too-many-open-tasks", "hand-over-due", "wrong-bundle"];
 
+/// The ledger's code for whoever does not lead.
+const NOT_LEADER: &str = "not-leader";
+
 /// Requests under way at once; more wait in the callers.
 const CONCURRENT: usize = 64;
 
@@ -270,6 +273,8 @@ impl Triggers {
                     .ok_or_else(|| TriggerError::NotNow("its fate is not known yet".to_owned()))
             }
             Err(CommandError::Refused { code, .. }) if FULL.contains(&code.as_str()) => Err(TriggerError::NoRoom(ROOM)),
+            // It led when it began.
+            Err(CommandError::Refused { code, .. }) if code == NOT_LEADER => Err(TriggerError::NotLeader),
             Err(error) => Err(TriggerError::NotNow(error.to_string())),
         }
     }
@@ -293,7 +298,7 @@ pub(crate) async fn run(context: Arc<Context>, triggers: Triggers, timers: Vec<T
             false
         });
         let mut again = (!scanned).then_some(context.patience.tick);
-        for timer in &timers {
+        for timer in &all_timers(&context, &timers) {
             let next = fire_timer(&context, &triggers, timer).await;
             again = Some(again.map_or(next, |again| again.min(next)));
         }
@@ -304,6 +309,15 @@ pub(crate) async fn run(context: Arc<Context>, triggers: Triggers, timers: Vec<T
             () = context.stop.cancelled() => return,
         }
     }
+}
+
+/// The timers of the active logic, which are the same on every node, and this node's own; of two with one name, the first.
+fn all_timers(context: &Context, own: &[Timer]) -> Vec<Timer> {
+    let logic = context.active_logic();
+    let mut timers = logic.as_ref().and_then(|logic| logic.source()).map(|source| source.timers()).unwrap_or_default();
+    let agreed: BTreeSet<String> = timers.iter().map(|timer| timer.name.clone()).collect();
+    timers.extend(own.iter().filter(|timer| !agreed.contains(&timer.name)).cloned());
+    timers
 }
 
 /// Waits until another bundle is the active one; none when nothing is applied any more.

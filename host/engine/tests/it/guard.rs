@@ -195,3 +195,23 @@ fn a_closed_guard_signs_nothing_and_can_be_opened_again() {
     let again = place.open(false);
     assert_eq!(again.signed(TASK).unwrap(), [signed("a", 1)]);
 }
+
+#[test]
+fn a_successor_is_bound_by_what_its_predecessor_signed_and_the_predecessor_never_signs_again() {
+    let place = Place::new();
+    let heir = Owner { node: NodeId(9), ..place.owner };
+    let pass = |from: Owner, to: Owner| Guard::pass_on(&place.env, &place.path(), from, to);
+    assert!(matches!(pass(place.owner, heir), Err(GuardError::Missing)), "there is none yet, and none is made");
+    let guard = place.open(true);
+    guard.record(TASK, &[signed("a", 1)]).unwrap();
+    guard.close();
+    // Only its own owner's, and again is fine.
+    let stranger = Owner { node: NodeId(5), ..place.owner };
+    assert!(matches!(pass(stranger, heir), Err(GuardError::OtherNode { .. })));
+    pass(place.owner, heir).unwrap();
+    pass(place.owner, heir).unwrap();
+    assert!(matches!(place.open_as(place.owner, false), Err(GuardError::OtherNode { .. })));
+    let guard = place.open_as(heir, true).unwrap();
+    assert_eq!(guard.signed(TASK).unwrap(), [signed("a", 1)]);
+    assert!(matches!(guard.record(TASK, &[signed("a", 2)]), Err(GuardError::Equivocation { .. })));
+}

@@ -1,17 +1,21 @@
 //! Bundles: who proposed which, who has them loaded, and which one runs.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use alloy_primitives::{Address, B256, Signature};
-use eigenshift_types::{NodeId, OperatorSet, TaskIndex};
+use eigenshift_types::{NodeId, OperatorSet, Outcome as Ending, ResponseKey, TaskIndex};
 
 use super::{Context, Outcome, agreed};
 use crate::Settings;
-use crate::command::{ProposeBundle, activation_hash};
+use crate::command::{ProposeBundle, activation_hash, shadow_hash};
 use crate::reply::{Accepted, Refusal};
-use crate::state::{Proposal, State, push_bounded};
+use crate::state::{Phase, Proposal, State, Trial, push_bounded};
 
 const MAX_PROPOSALS: usize = 8;
 const MAX_FORMER: usize = 16;
 const MAX_WHY: usize = 1024;
+const MAX_UNCERTIFIED: usize = 1024;
+const MAX_SHADOW: u32 = 10_000;
 
 /// Largest component and manifest of a bundle that can be proposed, bytes: every member fetches and keeps them.
 pub const MAX_COMPONENT_BYTES: u32 = 64 << 20;
@@ -27,7 +31,7 @@ fn invalid(why: &'static str) -> Refusal {
 
 pub(super) fn propose(state: &mut State, context: Context, bundle: ProposeBundle) -> Outcome {
     let (settings, cluster) = agreed(state)?;
-    let ProposeBundle { digest, component_bytes, manifest_bytes, sequence, publisher_signature } = bundle;
+    let ProposeBundle { digest, component_bytes, manifest_bytes, sequence, shadow, publisher_signature } = bundle;
     if digest == state.bundle {
         return Err(invalid("the bundle is active already"));
     }
@@ -37,12 +41,20 @@ pub(super) fn propose(state: &mut State, context: Context, bundle: ProposeBundle
     if sequence != state.activations {
         return Err(invalid("it was signed for another activation: have it signed for the next one"));
     }
-    let publisher = publisher(&publisher_signature, activation_hash(&cluster.service, digest, sequence));
+    if shadow.is_some_and(|shadow| !(1..=MAX_SHADOW).contains(&shadow.tasks) || shadow.differences > shadow.tasks) {
+        return Err(invalid("a shadow is compared on 1 to 10,000 tasks, and differs in no more than these"));
+    }
+    let hash = match shadow {
+        None => activation_hash(&cluster.service, digest, sequence),
+        Some(shadow) => shadow_hash(&cluster.service, digest, sequence, shadow),
+    };
+    let publisher = publisher(&publisher_signature, hash);
     if !publisher.is_some_and(|who| settings.publishers.contains(&who)) {
         return Err(invalid("none of the cluster's publishers signed it"));
     }
-    if state.proposals.contains_key(&digest) {
-        return Ok(Accepted::Plain);
+    if let Some(known) = state.proposals.get(&digest) {
+        let same = known.shadow == shadow;
+        return if same { Ok(Accepted::Plain) } else { Err(invalid("it is proposed already, with another shadow")) };
     }
     if state.proposals.len() >= MAX_PROPOSALS {
         let oldest = state.proposals.iter().min_by_key(|(_, proposal)| proposal.proposed_at);
@@ -50,7 +62,7 @@ pub(super) fn propose(state: &mut State, context: Context, bundle: ProposeBundle
             state.proposals.remove(&oldest);
         }
     }
-    let proposal = Proposal { proposed_at: context.index, by: context.author, component_bytes, manifest_bytes };
+    let proposal = Proposal { proposed_at: context.index, by: context.author, component_bytes, manifest_bytes, shadow };
     state.proposals.insert(digest, proposal);
     forget_reports(state);
     Ok(Accepted::Plain)
@@ -95,7 +107,8 @@ pub(super) fn activate(state: &mut State, context: Context, digest: B256, set: B
     if !state.sets.contains_key(&set) {
         return Err(Refusal::UnknownOperatorSet);
     }
-    if state.proposals.contains_key(&digest) {
+    let proposed = state.proposals.contains_key(&digest);
+    if proposed {
         if !is_ready(state, digest, set) {
             return Err(invalid("too little stake has it ready"));
         }
@@ -108,11 +121,17 @@ pub(super) fn activate(state: &mut State, context: Context, digest: B256, set: B
     }
     let former = std::mem::replace(&mut state.bundle, digest);
     state.former_bundles.retain(|known| *known != digest);
-    push_bounded(&mut state.former_bundles, former, MAX_FORMER);
+    if proposed {
+        push_bounded(&mut state.former_bundles, former, MAX_FORMER);
+    } else {
+        // What failed is the last to come back. There is room: the one that came back has left.
+        state.former_bundles.push_front(former);
+    }
     state.activations += 1;
     // They were signed for the activation that has just happened.
     state.proposals.clear();
     state.no_answers.clear();
+    state.trial = Trial::default();
     forget_reports(state);
     Ok(Accepted::Plain)
 }
@@ -129,27 +148,91 @@ pub(super) fn no_answer(state: &mut State, context: Context, task: TaskIndex, re
     Ok(Accepted::Plain)
 }
 
-/// Stake of the members that `counts`, and all stake, in each of the settings' quorums; none if the set lacks one.
-fn stakes(
-    state: &State,
-    settings: &Settings,
-    set: &OperatorSet,
-    counts: impl Fn(&NodeId) -> bool,
-) -> Option<Vec<(u128, u128, u8)>> {
-    let quorums = settings.quorums.numbers.iter().zip(&settings.quorums.thresholds);
-    let of_quorum = |(number, threshold): (&u8, &u8)| {
-        let at = set.quorums.iter().position(|quorum| quorum.number == *number)?;
-        let total = set.quorums.get(at)?.total_stake.get();
-        let own = state
-            .members
-            .iter()
-            .filter(|(node, _)| counts(node))
-            .filter_map(|(_, member)| set.by_address(member.operator())?.stakes.get(at))
-            .map(|stake| stake.get())
-            .sum();
-        Some((own, total, *threshold))
-    };
-    quorums.map(of_quorum).collect()
+pub(super) fn disagreement(
+    state: &mut State,
+    context: Context,
+    answered: (TaskIndex, ResponseKey),
+    digest: B256,
+) -> Outcome {
+    let trial = agreed(state)?.0.trial;
+    let (index, key) = answered;
+    let task = state.tasks.get(&index).ok_or(Refusal::UnknownTask { index })?;
+    if task.spec.bundle_digest != state.bundle {
+        return Err(invalid("the task runs another bundle than the active one"));
+    }
+    if state.trial.tasks > trial.tasks {
+        return Err(invalid("the active bundle is not on trial any more"));
+    }
+    let State { trial: known, .. } = state;
+    match (&task.phase, task.certificates.get(&key)) {
+        (_, Some(certified)) if certified.digest == digest => return Err(invalid("this is the certified answer")),
+        (Phase::Closed(_), Some(_)) => {
+            let dissents = known.dissents.entry(context.author).or_default();
+            if dissents.len() < trial.disagreements as usize {
+                dissents.insert(index);
+            }
+        }
+        (Phase::Closed(Ending::Expired), None) => {
+            let answered = (index, key);
+            if known.uncertified.len() >= MAX_UNCERTIFIED && !known.uncertified.contains_key(&answered) {
+                return Err(Refusal::TooLarge { what: "the number of keys without a certificate" });
+            }
+            known.uncertified.entry(answered).or_default().entry(context.author).or_insert(digest);
+        }
+        _ => return Err(Refusal::WrongPhase { why: "it has not ended, or not by expiring without a certificate" }),
+    }
+    Ok(Accepted::Plain)
+}
+
+/// In which tasks of the active bundle each member's answer differed: from the certified one or, where none was, from the one
+/// that most of the members gave, as `weigh` weighs them.
+pub fn dissents(state: &State, weigh: impl Fn(&NodeId) -> u128) -> BTreeMap<NodeId, BTreeSet<TaskIndex>> {
+    let mut dissents = state.trial.dissents.clone();
+    for ((task, _), answers) in &state.trial.uncertified {
+        let mut weights: BTreeMap<B256, u128> = BTreeMap::new();
+        for (node, digest) in answers {
+            *weights.entry(*digest).or_default() += weigh(node);
+        }
+        let most = weights.iter().max_by_key(|(_, weight)| **weight).map(|(digest, _)| *digest);
+        for (node, _) in answers.iter().filter(|(_, digest)| Some(**digest) != most) {
+            dissents.entry(*node).or_default().insert(*task);
+        }
+    }
+    dissents
+}
+
+/// A quorum's threshold, its whole stake, and each member's stake in it.
+struct Stakes {
+    threshold: u8,
+    total: u128,
+    of: BTreeMap<NodeId, u128>,
+}
+
+impl Stakes {
+    /// In each of the settings' quorums; none if the set lacks one.
+    fn of(state: &State, settings: &Settings, set: &OperatorSet) -> Option<Vec<Self>> {
+        let quorums = settings.quorums.numbers.iter().zip(&settings.quorums.thresholds);
+        let of_quorum = |(number, threshold): (&u8, &u8)| {
+            let at = set.quorums.iter().position(|quorum| quorum.number == *number)?;
+            let stake = |member: &crate::Member| Some(set.by_address(member.operator())?.stakes.get(at)?.get());
+            let members = state.members.iter();
+            Some(Self {
+                threshold: *threshold,
+                total: set.quorums.get(at)?.total_stake.get(),
+                of: members.filter_map(|(node, member)| Some((*node, stake(member)?))).collect(),
+            })
+        };
+        quorums.map(of_quorum).collect()
+    }
+
+    fn weigh(&self, node: &NodeId) -> u128 {
+        self.of.get(node).copied().unwrap_or_default()
+    }
+
+    /// Stakes are below 2^103: no overflow, here and where they are multiplied.
+    fn sum<'a>(&self, nodes: impl IntoIterator<Item = &'a NodeId>) -> u128 {
+        nodes.into_iter().map(|node| self.weigh(node)).sum()
+    }
 }
 
 /// Whether enough stake has a proposed bundle loaded: in every quorum, its threshold and ten points more.
@@ -157,18 +240,25 @@ fn stakes(
 pub fn is_ready(state: &State, digest: B256, set: B256) -> bool {
     let (Some(settings), Some(set)) = (&state.settings, state.sets.get(&set)) else { return false };
     let reports = state.bundle_reports.get(&digest);
-    let stakes = stakes(state, settings, set, |node| reports.is_some_and(|reports| reports.ready.contains(node)));
-    // Stakes are below 2^103: no overflow.
-    let enough = |(ready, total, threshold): (u128, u128, u8)| {
-        ready * 100 >= total * u128::from(threshold.saturating_add(MARGIN).min(100))
+    let enough = |stakes: Stakes| {
+        let ready = stakes.sum(reports.iter().flat_map(|reports| &reports.ready));
+        ready * 100 >= stakes.total * u128::from(stakes.threshold.saturating_add(MARGIN).min(100))
     };
-    stakes.is_some_and(|stakes| stakes.into_iter().all(enough))
+    Stakes::of(state, settings, set).is_some_and(|stakes| stakes.into_iter().all(enough))
 }
 
-/// Whether at least a third of the stake in some quorum says that the active bundle gives it no answer.
+/// Whether the active bundle fails at least a third of the stake in some quorum: it gives them no answer, or theirs differ
+/// in as many tasks as the settings say.
 #[must_use]
 pub fn active_fails(state: &State, set: B256) -> bool {
     let (Some(settings), Some(set)) = (&state.settings, state.sets.get(&set)) else { return false };
-    let stakes = stakes(state, settings, set, |node| state.no_answers.contains_key(node));
-    stakes.is_some_and(|stakes| stakes.into_iter().any(|(failing, total, _)| failing > 0 && failing * 3 >= total))
+    let needed = settings.trial.disagreements as usize;
+    let too_much = |stakes: Stakes| {
+        let dissents = dissents(state, |node| stakes.weigh(node));
+        let differing = dissents.iter().filter(|(_, tasks)| tasks.len() >= needed).map(|(node, _)| node);
+        let failed: BTreeSet<&NodeId> = differing.chain(state.no_answers.keys()).collect();
+        let failed = stakes.sum(failed);
+        failed > 0 && failed * 3 >= stakes.total
+    };
+    Stakes::of(state, settings, set).is_some_and(|stakes| stakes.into_iter().any(too_much))
 }

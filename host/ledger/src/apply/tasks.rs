@@ -179,6 +179,7 @@ pub(super) fn create(state: &mut State, context: Context, create: CreateTask) ->
     use_trigger(state, trigger.clone(), most);
     let index = spec.index;
     state.next_index = state.next_index.max(index.saturating_add(1));
+    state.trial.tasks = state.trial.tasks.saturating_add(1);
     let task = Task {
         spec,
         trigger,

@@ -3,12 +3,12 @@
 use alloy_primitives::{B256, Bytes};
 use eigenshift_aggregation::operators::assemble;
 use eigenshift_bls::{Curve, SecretKey};
-use eigenshift_ledger::command::{ComplaintKind, PlanTask, ProposeBundle, activation_hash, settings_approval};
+use eigenshift_ledger::command::{ComplaintKind, PlanTask, settings_approval};
 use eigenshift_ledger::settings::{Expiry, Mode, Policy};
 use eigenshift_ledger::{Command, TriggerId};
 use eigenshift_types::{Address, NodeId, NodeSignature, OperatorRecord, OperatorSet, Outcome, Stake};
 
-use crate::sim::{CLUSTER, EPOCH, Sim, block, key, outcome, service, sign_hash};
+use crate::sim::{CLUSTER, EPOCH, Sim, block, key, outcome, sign_hash};
 use crate::table::{certified, close, must, open, run};
 
 #[test]
@@ -296,7 +296,7 @@ fn tasks_under_leadership() {
     );
 }
 
-fn with(mut command: Command, change: impl FnOnce(&mut eigenshift_ledger::command::CreateTask)) -> Command {
+pub fn with(mut command: Command, change: impl FnOnce(&mut eigenshift_ledger::command::CreateTask)) -> Command {
     if let Command::CreateTask(create) = &mut command {
         change(create);
     }
@@ -316,134 +316,6 @@ fn plan() -> Command {
         nonce: 0,
         tx: B256::repeat_byte(6),
     }))
-}
-
-const NEW: B256 = B256::repeat_byte(0xb1);
-
-/// Operator 3's account is a publisher.
-fn with_publisher() -> Sim {
-    let publishers = vec![Sim::empty().operators[3].address()];
-    Sim::with(|settings| settings.publishers = publishers)
-}
-
-fn proposal(sim: &Sim, digest: B256, publisher: usize, sequence: u64) -> Command {
-    let hash = activation_hash(&service(), digest, sequence);
-    Command::ProposeBundle(Box::new(ProposeBundle {
-        digest,
-        component_bytes: 1000,
-        manifest_bytes: 100,
-        sequence,
-        publisher_signature: sign_hash(&sim.operators[publisher].account, hash),
-    }))
-}
-
-fn activate(sim: &Sim, digest: B256) -> Command {
-    Command::Activate { digest, set_digest: sim.set.digest }
-}
-
-fn ready(sim: &mut Sim, digest: B256, operators: usize) {
-    for operator in 0..operators {
-        must(sim, operator, &Command::BundleReady { digest });
-    }
-}
-
-#[test]
-fn a_bundle_is_proposed_with_a_publishers_signature_for_the_next_activation() {
-    let mut sim = with_publisher();
-    let good = proposal(&sim, NEW, 3, 0);
-    let Command::ProposeBundle(bundle) = &good else { unreachable!() };
-    let with = |change: fn(&mut ProposeBundle)| {
-        let mut bundle = bundle.clone();
-        change(&mut bundle);
-        Command::ProposeBundle(bundle)
-    };
-    let active = sim.state().bundle;
-    let cases = [
-        ("somebody else's signature", proposal(&sim, NEW, 2, 0), "invalid-bundle"),
-        ("for a later activation", proposal(&sim, NEW, 3, 1), "invalid-bundle"),
-        ("the active one", proposal(&sim, active, 3, 0), "invalid-bundle"),
-        ("another digest than was signed", with(|bundle| bundle.digest = B256::repeat_byte(9)), "invalid-bundle"),
-        ("another number than was signed", with(|bundle| bundle.sequence = 7), "invalid-bundle"),
-        ("a huge component", with(|bundle| bundle.component_bytes = u32::MAX), "too-large"),
-        ("a huge manifest", with(|bundle| bundle.manifest_bytes = u32::MAX), "too-large"),
-        ("a report on what nobody proposed", Command::BundleReady { digest: NEW }, "invalid-bundle"),
-    ];
-    for (name, command, expected) in cases {
-        assert_eq!(outcome(&sim.log_as(1, &command)), expected, "{name}");
-    }
-    assert!(sim.state().proposals.is_empty());
-    // Any member may bring it, more than once.
-    must(&mut sim, 1, &good);
-    must(&mut sim, 2, &good);
-    assert_eq!(sim.state().proposals.len(), 1);
-    // There is room for eight; the oldest makes room.
-    for number in 0..8 {
-        let next = proposal(&sim, B256::repeat_byte(number), 3, 0);
-        must(&mut sim, 1, &next);
-    }
-    assert_eq!(sim.state().proposals.len(), 8);
-    assert!(!sim.state().proposals.contains_key(&NEW));
-}
-
-#[test]
-fn a_proposed_bundle_runs_when_enough_stake_has_it_ready_and_its_signature_serves_once() {
-    // How many are ready, who logs the activation, what comes of it.
-    for (name, operators, author, expected) in [
-        ("all ready", 4, 0, "accepted"),
-        ("three of four are below threshold and margin", 3, 0, "invalid-bundle"),
-        ("a follower", 4, 1, "not-leader"),
-        ("none ready", 0, 0, "invalid-bundle"),
-    ] {
-        let mut sim = with_publisher();
-        let old = sim.state().bundle;
-        let propose = proposal(&sim, NEW, 3, 0);
-        must(&mut sim, 1, &propose);
-        ready(&mut sim, NEW, operators);
-        let command = activate(&sim, NEW);
-        assert_eq!(outcome(&sim.log_as(author, &command)), expected, "{name}");
-        assert_eq!(sim.state().bundle == NEW, expected == "accepted", "{name}");
-        if expected == "accepted" {
-            assert_eq!(sim.state().former_bundles, [old]);
-            assert_eq!(outcome(&sim.log_as(1, &propose)), "invalid-bundle", "the signature is used up");
-            let back = activate(&sim, old);
-            assert_eq!(outcome(&sim.log_as(0, &back)), "invalid-bundle", "the old one needs a reason");
-        }
-    }
-    let mut sim = with_publisher();
-    let propose = proposal(&sim, NEW, 3, 0);
-    must(&mut sim, 1, &propose);
-    must(&mut sim, 1, &Command::BundleRefused { digest: NEW, why: "too hungry".into() });
-    assert_eq!(outcome(&sim.log_as(1, &Command::BundleReady { digest: NEW })), "invalid-bundle", "once per digest");
-}
-
-#[test]
-fn a_former_bundle_comes_back_without_a_signature_when_a_third_of_the_stake_has_no_answer() {
-    let mut sim = with_publisher();
-    let old = sim.state().bundle;
-    let propose = proposal(&sim, NEW, 3, 0);
-    must(&mut sim, 1, &propose);
-    ready(&mut sim, NEW, 4);
-    let to_new = activate(&sim, NEW);
-    must(&mut sim, 0, &to_new);
-    let mut create = sim.create(0, false);
-    if let Command::CreateTask(create) = &mut create {
-        create.spec.bundle_digest = NEW;
-    }
-    must(&mut sim, 0, &create);
-    let complaint = |task| Command::NoAnswer { task, reason: "it trapped".into() };
-    assert_eq!(outcome(&sim.log_as(1, &complaint(7))), "invalid-task");
-    // The same member's word counts once; a quarter of the stake is not enough.
-    must(&mut sim, 1, &complaint(0));
-    must(&mut sim, 1, &complaint(0));
-    let back = activate(&sim, old);
-    assert_eq!(outcome(&sim.log_as(0, &back)), "invalid-bundle");
-    must(&mut sim, 2, &complaint(0));
-    assert_eq!(outcome(&sim.log_as(1, &back)), "not-leader");
-    must(&mut sim, 0, &back);
-    assert_eq!(sim.state().bundle, old);
-    assert!(sim.state().no_answers.is_empty(), "they were about the other one");
-    assert_eq!(sim.state().activations, 2);
-    assert_eq!(outcome(&sim.log_as(1, &complaint(0))), "invalid-bundle", "that task runs a bundle that is not active");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 )]
 
 mod authors;
+mod bundles;
 mod endings;
 mod lives;
 mod properties;

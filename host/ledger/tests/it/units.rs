@@ -36,7 +36,7 @@ fn settings_that_make_no_sense_are_named() {
     let good = Settings::new(alloy_primitives::Address::ZERO);
     assert_eq!(good.problem(), None);
     type Change = fn(&mut Settings);
-    let changes: [Change; 14] = [
+    let changes: [Change; 16] = [
         |settings| settings.ledger_version = 2,
         |settings| settings.quorums.numbers = vec![],
         |settings| settings.quorums.numbers = vec![1, 0],
@@ -54,6 +54,8 @@ fn settings_that_make_no_sense_are_named() {
         |settings| settings.max_voters = 0,
         |settings| settings.rotation.policy = Policy::IntervalMs(0),
         |settings| settings.keys_per_task = 0,
+        |settings| settings.trial.tasks = 1025,
+        |settings| settings.trial.disagreements = 0,
     ];
     for (index, change) in changes.iter().enumerate() {
         let mut settings = good.clone();
@@ -69,7 +71,7 @@ fn golden_log_entry_and_snapshot() {
     assert_eq!(hex::encode(keccak256(&entry)), "ac74375f334de2a15536ef9eb79acf362aee604b2bbae25e99823be51c75135c");
     assert_eq!(
         hex::encode(keccak256(sim.machine.snapshot())),
-        "db0e27dddacc1c02a92cf12a5b8235783293fde64ffbd141d0d2742ac66b79bf"
+        "69f2659b0c577cb33cb43030892056be0484a968c23768f95c72d7d2489ddfe8"
     );
 }
 

@@ -11,7 +11,7 @@ use eigenshift_env::Env;
 use eigenshift_ledger::Settings;
 use eigenshift_ledger::settings::{Expiry, Mode};
 use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
-use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, NodeOptions, OperatorKeys, TenantOptions};
+use eigenshift_node::{Approval, AvsOptions, Curve, Entrance, Logic, Node, NodeOptions, OperatorKeys, TenantOptions};
 use eigenshift_plugin::{Bundle, Compiler, Grants};
 use eigenshift_types::{Address, Service};
 use futures::future::{join_all, try_join_all};
@@ -222,9 +222,11 @@ impl Stage {
                         },
                         entrance,
                         bls: Arc::clone(&keys.bls),
+                        share_bls_key: false,
                         wallet: keys.wallet.clone(),
                         chain: Arc::clone(chain),
                         logic: Logic::Plugin(bundles[tenant.kind as usize].clone(), Grants::all()),
+                        approval: Approval::default(),
                         timers: Vec::new(),
                         provided: TenantOptions::default(),
                     };

@@ -17,7 +17,7 @@ use futures::Stream;
 use tokio::sync::Mutex;
 
 use super::callbacks::{Bridge, Payload, SignedResponse, TaskConsensusCallbacks};
-use crate::{AvsOptions, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions};
+use crate::{Approval, AvsOptions, Entrance, Logic, Logs, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions};
 
 /// Where a node listens, and where it keeps what it must not forget.
 #[derive(Clone, Debug)]
@@ -177,17 +177,21 @@ impl<T: Payload, K: Payload, S: SignedResponse<Response = K>> TaskConsensusManag
             insecure_dev: false,
             // There is no plugin.
             compiler: Compiler::InThisProcess,
+            plugins: None,
             timing: self.config.timing,
             patience: self.config.patience,
+            logs: Logs::default(),
         };
-        let mut node = Node::start(self.env.clone(), options).await?;
+        let node = Node::start(self.env.clone(), options).await?;
         let options = AvsOptions {
             service: self.avs.service.clone(),
             entrance,
             bls: Arc::clone(&self.keys.bls),
+            share_bls_key: false,
             wallet: self.keys.wallet.clone(),
             chain: Arc::clone(&self.chain),
             logic: Logic::Native(Arc::clone(&self.bridge) as Arc<dyn eigenshift_engine::callbacks::Callbacks>),
+            approval: Approval::default(),
             timers: Vec::new(),
             provided: TenantOptions::default(),
         };

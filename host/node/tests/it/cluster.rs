@@ -13,7 +13,9 @@ use eigenshift_env::Env;
 use eigenshift_ledger::settings::{Policy, RotationSettings};
 use eigenshift_ledger::{Phase, Settings, State, Task};
 use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
-use eigenshift_node::{AvsOptions, Curve, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions};
+use eigenshift_node::{
+    Approval, AvsOptions, Curve, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions,
+};
 use eigenshift_plugin::{ChainReadError, ChainReader, EventLog, Header};
 use eigenshift_types::{Address, B256, BlockRef, Bytes, Outcome, Service, TaskIndex};
 use futures::FutureExt;
@@ -68,6 +70,8 @@ pub struct Operator {
     /// What it sees of the chain.
     pub sight: Sight,
     pub directory: PathBuf,
+    /// Of bundles.
+    pub approval: Approval,
     pub running: Option<(Node, AvsHandle)>,
     /// Where it listened when it was stopped: there again.
     addresses: Option<(SocketAddr, SocketAddr)>,
@@ -153,6 +157,7 @@ impl Cluster {
             probe: probe(number),
             sight: Sight::default(),
             directory: directory.path().join(format!("operator-{number}")),
+            approval: Approval::default(),
             running: None,
             addresses: None,
         };
@@ -212,9 +217,11 @@ impl Cluster {
             service: self.service.clone(),
             entrance,
             bls: keys.bls,
+            share_bls_key: false,
             wallet: keys.wallet,
             chain: Arc::new(Forgetful { chain: Arc::clone(&self.chain), sight: self.operators[number].sight.clone() }),
             logic,
+            approval: self.operators[number].approval,
             timers: self.timers.clone(),
             provided: TenantOptions::default(),
         }
@@ -235,7 +242,7 @@ impl Cluster {
         let directory = self.operators[number].directory.clone();
         let options = self.node_options(number, &directory);
         let start = async {
-            let mut node = Node::start(self.env.clone(), options).await?;
+            let node = Node::start(self.env.clone(), options).await?;
             let options = self.avs_options(number, logic).await;
             let added = node.add(options).await;
             match added {
@@ -251,17 +258,20 @@ impl Cluster {
 
     /// Stops an operator in order; it can be run again at the same addresses.
     pub async fn stop(&mut self, number: usize) {
-        let (node, handle) = self.operators[number].running.take().unwrap();
-        let address = |url: &str| url.split_once("://").unwrap().1.parse().unwrap();
-        self.operators[number].addresses = Some((address(node.raft_url()), address(node.http_url())));
-        drop(handle);
+        let node = self.take(number);
         within("a node's end", node.shutdown()).await;
     }
 
     /// Stops an operator as a crash would.
     pub fn kill(&mut self, number: usize) {
+        self.take(number).kill();
+    }
+
+    fn take(&mut self, number: usize) -> Node {
         let (node, _) = self.operators[number].running.take().unwrap();
-        node.kill();
+        let address = |url: &str| url.split_once("://").unwrap().1.parse().unwrap();
+        self.operators[number].addresses = Some((address(node.raft_url()), address(node.http_url())));
+        node
     }
 
     pub fn live(&self) -> impl Iterator<Item = usize> {

@@ -11,7 +11,8 @@ use eigenshift_types::{Address, B256, Bytes};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// Receipts that one operator does not get to see: as if its chain had been reorganised.
+/// What one operator does not get to see: receipts, as if its chain had been reorganised, or blocks by their hash, as if it
+/// were behind.
 #[derive(Clone, Default)]
 pub struct Sight(Arc<Mutex<Hidden>>);
 
@@ -19,6 +20,7 @@ pub struct Sight(Arc<Mutex<Hidden>>);
 struct Hidden {
     all: bool,
     some: BTreeSet<B256>,
+    blocks: bool,
 }
 
 impl Sight {
@@ -28,6 +30,11 @@ impl Sight {
 
     pub fn show_all(&self) {
         *self.0.lock() = Hidden::default();
+    }
+
+    /// It answers no task, since it does not know the task's block.
+    pub fn hide_blocks(&self) {
+        self.0.lock().blocks = true;
     }
 
     /// From now on all but this one are seen.
@@ -67,7 +74,7 @@ impl Chain for Forgetful {
     }
 
     async fn header_by_hash(&self, hash: B256) -> Result<Option<Header>, Error> {
-        self.chain.header_by_hash(hash).await
+        if self.sight.0.lock().blocks { Ok(None) } else { self.chain.header_by_hash(hash).await }
     }
 
     async fn call(&self, to: Address, data: Bytes, at: B256) -> Result<Bytes, Error> {

@@ -27,6 +27,23 @@ impl Answer {
 
 /// One request over a connection of its own.
 pub async fn ask(env: &Env, base: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let (status, body) = exchange(env, base, method, path, headers, body).await;
+    Answer { status, body: serde_json::from_str(&body).unwrap_or(Value::Null) }
+}
+
+/// What is at a path, as text.
+pub async fn text(env: &Env, base: &str, path: &str) -> String {
+    exchange(env, base, "GET", path, &[], b"").await.1
+}
+
+async fn exchange(
+    env: &Env,
+    base: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> (u16, String) {
     let authority = base.strip_prefix("http://").unwrap();
     let mut head = format!(
         "{method} {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\ncontent-length: {}\r\n",
@@ -48,8 +65,7 @@ pub async fn ask(env: &Env, base: &str, method: &str, path: &str, headers: &[(&s
     let answer = within("an answer over HTTP", exchange).await;
     let text = String::from_utf8_lossy(&answer);
     let status = text.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {text:?}")).parse().unwrap();
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Answer { status, body: serde_json::from_str(body).unwrap_or(Value::Null) }
+    (status, text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
 }
 
 /// Posts a value as JSON.

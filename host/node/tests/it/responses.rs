@@ -7,8 +7,8 @@ use eigenshift_types::{
 };
 use serde_json::json;
 
-use crate::cluster::{Cluster, Plan, sticky, until};
-use crate::http::{Answer, ask, post};
+use crate::cluster::{AVS, Cluster, Plan, sticky, until};
+use crate::http::{Answer, ask, post, text};
 use crate::logic;
 
 /// One operator's own material, as its own software would use it.
@@ -150,6 +150,11 @@ async fn every_bad_response_has_its_code_and_is_counted_and_the_task_is_done() {
         assert_eq!(answer.refusal(), (status, code.to_owned()), "{what}: {answer:?}");
         assert!(counters.get("response-refused", code) > before, "{what}: counted");
     }
+    // What the logic makes up is no label: it could make up any number of them.
+    let metrics = text(env, &at, "/metrics").await;
+    let line = |code: &str| format!("events_total{{avs=\"{AVS}\",event=\"response-refused\",code=\"{code}\"}}");
+    assert!(metrics.contains(&line("other")) && metrics.contains(&line("task-ended")), "{metrics}");
+    assert!(!metrics.contains(&line("no-answer")), "{metrics}");
     until("the evidence is kept", || counters.get("equivocation", "kept") == 1).await;
     let listed = ask(env, &at, "GET", &cluster.path("evidence"), &[], &[]).await;
     let evidence: Vec<eigenshift_engine::evidence::Evidence> = serde_json::from_value(listed.body).unwrap();

@@ -16,7 +16,11 @@ mod bindings {
     #![allow(missing_docs, unsafe_code, unused_qualifications, clippy::all, clippy::indexing_slicing)]
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of it is the macro's code")]
 
-    wasmtime::component::bindgen!({ path: "../../wit/deps/config", world: "wasi:config/imports" });
+    wasmtime::component::bindgen!({
+        path: "../../wit/deps/config",
+        world: "wasi:config/imports",
+        imports: { default: trappable },
+    });
 }
 
 use bindings::wasi::config::store as wit;
@@ -53,7 +57,7 @@ pub(crate) enum Sees {
 }
 
 /// The values of one call.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Access {
     /// None when reads are denied.
     values: Option<Values>,
@@ -130,12 +134,17 @@ impl Access {
 }
 
 impl wit::Host for CallState {
-    fn get(&mut self, key: String) -> Result<Option<String>, wit::Error> {
-        Ok(self.config.read()?.get(&key).cloned())
+    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, wit::Error>> {
+        self.count_host_call()?;
+        Ok(self.config.read().map(|values| values.get(&key).cloned()))
     }
 
-    fn get_all(&mut self) -> Result<Vec<(String, String)>, wit::Error> {
-        Ok(self.config.read()?.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+    fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, wit::Error>> {
+        self.count_host_call()?;
+        let list = |values: &BTreeMap<String, String>| {
+            values.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+        };
+        Ok(self.config.read().map(list))
     }
 }
 

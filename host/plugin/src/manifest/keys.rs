@@ -262,7 +262,12 @@ pub const KEYS: &[Key] = &[
         "The value where the operator sets none; without it the operator must set one. The pure callbacks see no other.",
     ),
     key("config.*.doc", text(1, KIB, Form::Line), Fallback::None, "What the value is for, for the operator."),
-    key("trigger", Kind::Entries { max: 16 }, Fallback::None, "What makes the leader ask for a task."),
+    key(
+        "trigger",
+        Kind::Entries { max: 16 },
+        Fallback::None,
+        "What makes the leader ask the plugin for a task; needs a component that exports `task-source`.",
+    ),
     needed("trigger[].type", Kind::Choice(&[TIMER, EVENT]), "What it is."),
     with(TIMER, "trigger[].name", text(1, 64, Form::Name), "Name of the timer, as the plugin is given it."),
     with(
@@ -284,7 +289,7 @@ pub const KEYS: &[Key] = &[
         0,
         10_000,
         0,
-        "Calls that an instance serves before it is replaced; 0: a fresh instance for each call, which costs a Rust plugin next to nothing.",
+        "Calls of one callback that an instance serves before it is replaced; 0: a fresh instance for each call, which costs a Rust plugin next to nothing and an interpreter a millisecond. What a call leaves behind, the next one finds: answers must not depend on it.",
     ),
     key("golden", Kind::Entries { max: 16 }, Fallback::None, "Tasks with known answers, run before a bundle is used."),
     number("golden[].index", 0, u32::MAX as u64, 0, "The task's index."),

@@ -262,13 +262,3 @@ impl ManifestError {
         }
     }
 }
-
-impl Manifest {
-    /// The first thing in it that this host reads but does not carry out yet: a bundle that relies on it is not loaded.
-    #[must_use]
-    pub fn not_yet(&self) -> Option<&'static str> {
-        [(!self.triggers.is_empty(), "trigger"), (self.reuse_calls > 0, "runtime.reuse-calls")]
-            .into_iter()
-            .find_map(|(relied_on, what)| relied_on.then_some(what))
-    }
-}

@@ -12,6 +12,7 @@ use eigenshift_env::Env;
 use eigenshift_types::{AvsId, TaskIndex};
 use futures::future::{BoxFuture, Either, select};
 use tokio::runtime::Handle;
+use tracing::Instrument;
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
@@ -22,13 +23,16 @@ use super::imports::{CallState, ChainAccess, Log, MAX_HOST_CALLS, TooManyHostCal
 use super::limiter::{Limiter, OutOfMemory};
 use super::settings::HOSTCALL_FUEL;
 use super::text::{MAX_TEXT, clean};
-use crate::capability::config::{Config, Sees};
+use super::warm::{Reuse, Turn, Warm};
+use crate::capability::config::{self, Config, Sees};
 use crate::capability::http::{self, Client, Hooks};
 use crate::capability::keyvalue::{self, KeyValueStore};
 use crate::capability::secrets::{self, Redactor, Secrets};
 use crate::capability::wasi::{self, Moment};
 use crate::error::CallError;
 use crate::manifest::{Import, Keyvalue, Limits};
+use crate::plugin::Counters;
+use crate::usage;
 
 /// What every plugin of a host shares.
 pub(crate) struct Shared {
@@ -44,8 +48,11 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     pub calls: AtomicU64,
+    pub reused: AtomicU64,
     pub failed: AtomicU64,
     pub fuel: AtomicU64,
+    /// Most memory that a call took, since that was asked last.
+    pub memory_peak: AtomicU64,
     pub chain_reads: AtomicU64,
     pub keyvalue_operations: AtomicU64,
     pub secrets_revealed: AtomicU64,
@@ -55,6 +62,26 @@ pub(crate) struct Totals {
     pub log_lines_dropped: AtomicU64,
     /// Nanoseconds of processor time.
     pub cpu: Arc<AtomicU64>,
+}
+
+impl Totals {
+    pub(crate) fn read(&self) -> Counters {
+        let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        Counters {
+            calls: read(&self.calls),
+            reused: read(&self.reused),
+            failed: read(&self.failed),
+            fuel: read(&self.fuel),
+            chain_reads: read(&self.chain_reads),
+            keyvalue_operations: read(&self.keyvalue_operations),
+            secrets_revealed: read(&self.secrets_revealed),
+            http_requests: read(&self.http_requests),
+            http_refused: read(&self.http_refused),
+            log_lines: read(&self.log_lines),
+            log_lines_dropped: read(&self.log_lines_dropped),
+            cpu: Duration::from_nanos(read(&self.cpu)),
+        }
+    }
 }
 
 /// Compiled and linked code with its limits: what a call needs.
@@ -78,7 +105,11 @@ pub(crate) struct Code {
     pub pre: InstancePre<CallState>,
     /// With whom its calls share places and time.
     pub tenant: TenantId,
+    /// Keeps instances for its calls; none when each has a fresh one.
+    pub reuse: Option<Reuse>,
     pub totals: Arc<Totals>,
+    /// Where these are added to those of the tenant's other plugins.
+    pub account: usage::Entry,
 }
 
 /// What a callback runs for, and what it may use.
@@ -148,43 +179,66 @@ fn classify_start(error: &wasmtime::Error, refused_memory: bool, redactor: &Reda
     }
 }
 
+/// What the state of a call is made of: for a second attempt, too.
+#[derive(Clone)]
+struct Parts {
+    limiter: Limiter,
+    log: Log,
+    chain: Option<ChainAccess>,
+    config: config::Access,
+    keyvalue: keyvalue::Access,
+    secrets: secrets::Access,
+    /// None in a component that does not import WASI.
+    wasi: Option<(Moment, Option<http::Access>)>,
+    totals: Arc<Totals>,
+}
+
+impl Parts {
+    fn state(self) -> CallState {
+        let Self { limiter, log, chain, config, keyvalue, secrets, wasi, totals } = self;
+        let wasi = wasi.map(|(moment, http)| Box::new(wasi::State::new(moment, log.another(), Hooks::new(http))));
+        CallState {
+            limiter,
+            log,
+            chain,
+            chain_reads: 0,
+            host_calls: 0,
+            config,
+            keyvalue,
+            secrets,
+            wasi,
+            table: table(),
+            totals,
+        }
+    }
+}
+
 impl Code {
-    /// Runs `body` on a fresh instance: takes a slot, sets every limit, instantiates, and drops everything at the end.
-    pub(crate) async fn call<R, F>(&self, context: Context, body: F) -> Result<R, CallError>
-    where
-        R: Send + 'static,
-        F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>> + Send + 'static,
-    {
-        let shared = &self.shared;
-        let place = enter(shared, self.tenant, self.limits.memory_bytes).await?;
+    fn parts(&self, context: Context) -> Parts {
         let Context { export, avs, task, log, chain, config, outside, moment } = context;
         let listed = |import| self.imports.contains(&import);
-        let log = Log {
-            plugin: Arc::clone(&self.name),
-            export,
-            avs,
-            task,
-            open: log && listed(Import::Log),
-            lines: 0,
-            redactor: Arc::clone(&self.redactor),
-            totals: Arc::clone(&self.totals),
-        };
-        let wasi = self.wasi.then(|| {
-            let access = self.http.as_ref().filter(|_| outside).map(|(client, limits)| http::Access {
+        let http = || {
+            self.http.as_ref().filter(|_| outside).map(|(client, limits)| http::Access {
                 client: Arc::clone(client),
                 limits: Arc::clone(limits),
                 plugin: Arc::clone(&self.name),
                 redactor: Arc::clone(&self.redactor),
                 totals: Arc::clone(&self.totals),
-            });
-            Box::new(wasi::State::new(moment, log.another(), Hooks::new(access)))
-        });
-        let state = CallState {
+            })
+        };
+        Parts {
             limiter: Limiter::new(usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX)),
-            log,
+            log: Log {
+                plugin: Arc::clone(&self.name),
+                export,
+                avs,
+                task,
+                open: log && listed(Import::Log),
+                lines: 0,
+                redactor: Arc::clone(&self.redactor),
+                totals: Arc::clone(&self.totals),
+            },
             chain: chain.filter(|_| listed(Import::Chain)),
-            chain_reads: 0,
-            host_calls: 0,
             config: self.config.access(if listed(Import::Config) { config } else { Sees::Nothing }),
             keyvalue: match &self.keyvalue {
                 Some((store, quota)) if outside => keyvalue::Access::new(store.clone(), *quota),
@@ -195,26 +249,44 @@ impl Code {
             } else {
                 secrets::Access::default()
             },
-            wasi,
-            table: table(),
+            wasi: self.wasi.then(|| (moment, http())),
             totals: Arc::clone(&self.totals),
-        };
-        let run = run(self.pre.clone(), state, self.limits.fuel, shared.deadline, body);
+        }
+    }
+
+    /// Runs `body` on an instance, a fresh one unless the bundle asks for others: takes a slot, sets every limit,
+    /// instantiates, and drops everything at the end.
+    pub(crate) async fn call<R, F>(&self, context: Context, body: F) -> Result<R, CallError>
+    where
+        R: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>>
+            + Clone
+            + Send
+            + 'static,
+    {
+        let shared = &self.shared;
+        let place = enter(shared, self.tenant, self.limits.memory_bytes).await;
+        let place = place.inspect_err(|error| self.account.failed(error.code()))?;
+        let (export, task) = (context.export, context.task);
+        let limits = Limited { fuel: self.limits.fuel, deadline: shared.deadline };
+        let run =
+            run(self.pre.clone(), self.parts(context), limits, self.reuse.as_ref().map(|reuse| reuse.of(export)), body);
         let run = if self.wasi {
             // WASI's waits and requests are for the caller's runtime, whatever thread the guest runs on.
             Either::Left(InRuntime { runtime: Handle::try_current().ok(), future: Box::pin(run) })
         } else {
             Either::Right(run)
         };
-        let deadline = shared.deadline;
         self.totals.calls.fetch_add(1, Ordering::Relaxed);
         let work = async move {
             // Given back after the store is gone, or the pool could be full.
             let _place = place;
             run.await
         };
+        // What is logged on the guests' threads belongs to the caller's AVS.
+        let work = work.in_current_span();
         // On time-out the store is dropped where it is suspended.
-        let end = shared.env.clock.monotonic().saturating_add(deadline);
+        let end = shared.env.clock.monotonic().saturating_add(shared.deadline);
         let result = match shared.executor.run(self.tenant, end, &self.totals.cpu, work).await {
             Ok(Outcome::Done(result)) => result,
             Ok(Outcome::Late) => Err(CallError::Deadline),
@@ -222,6 +294,7 @@ impl Code {
         };
         if let Err(error) = &result {
             self.totals.failed.fetch_add(1, Ordering::Relaxed);
+            self.account.failed(error.code());
             tracing::debug!(plugin = &*self.name, export, task, code = error.code(), "call failed: {error}");
         }
         result
@@ -256,11 +329,87 @@ fn once() -> impl Future<Output = ()> + Send {
     })
 }
 
-async fn run<R, F>(
-    pre: InstancePre<CallState>,
-    state: CallState,
+/// What ends a call.
+#[derive(Clone, Copy)]
+struct Limited {
     fuel: u64,
     deadline: Duration,
+}
+
+impl Limited {
+    /// Sets everything before the first instruction: start functions run during instantiation.
+    fn set(self, store: &mut Store<CallState>, spent: u64) -> wasmtime::Result<()> {
+        store.set_fuel(self.fuel.saturating_sub(spent))?;
+        store.set_hostcall_fuel(HOSTCALL_FUEL);
+        // Two: the first tick may come at once.
+        store.set_epoch_deadline(2);
+        // The executor drops the call when its time is up; these ticks end it even if that never got to run.
+        let mut ticks = self.deadline.as_millis() / TICK.as_millis() + 2;
+        store.epoch_deadline_callback(move |_| {
+            ticks = ticks.saturating_sub(1);
+            Ok(match ticks {
+                0 => UpdateDeadline::Interrupt,
+                _ => UpdateDeadline::YieldCustom(2, Box::pin(once())),
+            })
+        });
+        Ok(())
+    }
+
+    fn used(self, store: &Store<CallState>) -> u64 {
+        self.fuel.saturating_sub(store.get_fuel().unwrap_or(0))
+    }
+
+    /// Counts what a call has used.
+    fn account(self, store: &Store<CallState>) {
+        let (state, used) = (store.data(), self.used(store));
+        state.totals.fuel.fetch_add(used, Ordering::Relaxed);
+        state.totals.memory_peak.fetch_max(state.limiter.used() as u64, Ordering::Relaxed);
+        tracing::trace!(
+            plugin = &*state.log.plugin,
+            export = state.log.export,
+            task = state.log.task,
+            fuel = used,
+            memory_bytes = state.limiter.used(),
+            "call ended"
+        );
+    }
+}
+
+/// In an instance that is kept, if there is one. What fails there is none of this call's: it is run again in a fresh one.
+async fn run<R, F>(
+    pre: InstancePre<CallState>,
+    parts: Parts,
+    limits: Limited,
+    turn: Option<Turn>,
+    body: F,
+) -> Result<R, CallError>
+where
+    R: Send + 'static,
+    F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>>
+        + Clone
+        + Send
+        + 'static,
+{
+    let Some(turn) = turn else { return run_fresh(pre, parts, limits, None, body).await };
+    if let Some(mut warm) = turn.take() {
+        warm.store.data_mut().begin_again(parts.clone().state());
+        limits.set(&mut warm.store, warm.start_fuel).map_err(|error| CallError::Internal(text(&error)))?;
+        let ended = body.clone()(&mut warm.store, warm.instance).await;
+        limits.account(&warm.store);
+        if let Ok(result) = ended {
+            parts.totals.reused.fetch_add(1, Ordering::Relaxed);
+            turn.keep(warm);
+            return Ok(result);
+        }
+    }
+    run_fresh(pre, parts, limits, Some(turn), body).await
+}
+
+async fn run_fresh<R, F>(
+    pre: InstancePre<CallState>,
+    parts: Parts,
+    limits: Limited,
+    turn: Option<Turn>,
     body: F,
 ) -> Result<R, CallError>
 where
@@ -268,39 +417,24 @@ where
     F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>> + Send + 'static,
 {
     let internal = |error: wasmtime::Error| CallError::Internal(text(&error));
-    let mut store = Store::try_new(pre.engine(), state).map_err(internal)?;
-    // Everything before the first instruction: start functions run during instantiation.
+    let mut store = Store::try_new(pre.engine(), parts.state()).map_err(internal)?;
     store.limiter(|state| &mut state.limiter);
-    store.set_fuel(fuel).map_err(internal)?;
-    store.set_hostcall_fuel(HOSTCALL_FUEL);
-    // Two: the first tick may come at once.
-    store.set_epoch_deadline(2);
-    // The executor drops the call when its time is up; these ticks end it even if that never got to run.
-    let mut ticks = deadline.as_millis() / TICK.as_millis() + 2;
-    store.epoch_deadline_callback(move |_| {
-        ticks = ticks.saturating_sub(1);
-        Ok(match ticks {
-            0 => UpdateDeadline::Interrupt,
-            _ => UpdateDeadline::YieldCustom(2, Box::pin(once())),
-        })
-    });
-    let result = match pre.instantiate_async(&mut store).await {
+    limits.set(&mut store, 0).map_err(internal)?;
+    let started = match pre.instantiate_async(&mut store).await {
         Err(error) => Err(classify_start(&error, store.data().limiter.refused(), &store.data().log.redactor)),
-        Ok(instance) => match body(&mut store, instance).await {
-            Ok(result) => Ok(result),
+        Ok(instance) => Ok((instance, limits.used(&store))),
+    };
+    let result = match started {
+        Err(error) => Err(error),
+        Ok((instance, start_fuel)) => match body(&mut store, instance).await {
+            Ok(result) => Ok((result, instance, start_fuel)),
             Err(error) => Err(classify(&error, store.data().limiter.refused(), &store.data().log.redactor)),
         },
     };
-    let used = fuel.saturating_sub(store.get_fuel().unwrap_or(0));
-    let state = store.data();
-    state.totals.fuel.fetch_add(used, Ordering::Relaxed);
-    tracing::trace!(
-        plugin = &*state.log.plugin,
-        export = state.log.export,
-        task = state.log.task,
-        fuel = used,
-        memory_bytes = state.limiter.used(),
-        "call ended"
-    );
-    result
+    limits.account(&store);
+    let (result, instance, start_fuel) = result?;
+    if let Some(turn) = turn {
+        turn.keep(Warm { store, instance, start_fuel, served: 0 });
+    }
+    Ok(result)
 }

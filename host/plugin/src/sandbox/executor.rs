@@ -31,6 +31,8 @@ const HOGGING: Duration = Duration::from_millis(5);
 
 /// Calls of a tenant that begin on the slow threads after one that hogged a fast one.
 const PENALTY: u32 = 64;
+/// All of them.
+const FOR_GOOD: u32 = u32::MAX;
 
 /// Ticks that the ticker goes on for when no call runs: calls that come one after the other need not wake it.
 const LINGER: u32 = 100;
@@ -275,6 +277,9 @@ impl Shared {
     fn first_speed(&self, tenant: TenantId) -> Speed {
         let mut penalties = self.penalties.lock();
         let Some(left) = penalties.get_mut(&tenant) else { return Speed::Fast };
+        if *left == FOR_GOOD {
+            return Speed::Slow;
+        }
         *left -= 1;
         if *left == 0 {
             penalties.remove(&tenant);
@@ -327,6 +332,11 @@ impl Drop for Executor {
 }
 
 impl Executor {
+    /// Has all calls of a tenant run on the slow threads.
+    pub(crate) fn keep_slow(&self, tenant: TenantId) {
+        self.0.penalties.lock().insert(tenant, FOR_GOOD);
+    }
+
     /// Starts `count` threads of each kind, and the ticker of an engine.
     pub(crate) fn start(env: &Env, engine: &Engine, count: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {

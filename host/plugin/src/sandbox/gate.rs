@@ -157,6 +157,12 @@ impl Gate {
         }
     }
 
+    /// Places and bytes that a tenant holds.
+    pub(crate) fn held(&self, tenant: TenantId) -> (usize, u64) {
+        let own = self.state.lock().running.get(&tenant).copied().unwrap_or_default();
+        (own.places, own.memory)
+    }
+
     #[cfg(test)]
     fn counts(&self) -> (Held, Held) {
         let state = self.state.lock();

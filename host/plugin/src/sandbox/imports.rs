@@ -78,6 +78,7 @@ fn too_large(len: usize) -> Refusal {
 }
 
 /// Chain access of one call.
+#[derive(Clone)]
 pub(crate) struct ChainAccess {
     reader: Arc<dyn ChainReader>,
     bound: BlockRef,
@@ -116,6 +117,7 @@ impl ChainAccess {
 }
 
 /// The log of one call.
+#[derive(Clone)]
 pub(crate) struct Log {
     /// Name of the bundle.
     pub plugin: Arc<str>,
@@ -174,7 +176,7 @@ impl Log {
     }
 }
 
-/// The state of one call: dropped with its instance.
+/// The state of one call: dropped with its instance, or what the next call in it begins with.
 pub(crate) struct CallState {
     pub limiter: Limiter,
     pub log: Log,
@@ -235,6 +237,31 @@ impl CallState {
             table: table(),
             totals,
         }
+    }
+
+    /// Makes it the state of another call in the same instance: of what was, only the handles and the memory stay.
+    pub(crate) fn begin_again(&mut self, next: Self) {
+        let Self { limiter: _, log, chain, chain_reads, host_calls, config, keyvalue, secrets, wasi, table: _, totals } =
+            next;
+        self.limiter.begin_again();
+        self.log = log;
+        (self.chain, self.chain_reads, self.host_calls) = (chain, chain_reads, host_calls);
+        (self.config, self.keyvalue, self.secrets) = (config, keyvalue, secrets);
+        self.totals = totals;
+        match (&mut self.wasi, wasi) {
+            (Some(own), Some(next)) => own.begin_again(*next),
+            (own, next) => *own = next,
+        }
+    }
+
+    /// Ends a call whose instance is to serve another one; nothing of what was granted is held meanwhile. False when
+    /// something of this call may still be under way: then it must not serve another one.
+    pub(crate) fn rest(&mut self) -> bool {
+        self.chain = None;
+        self.config = config::Access::default();
+        self.keyvalue = keyvalue::Access::default();
+        self.secrets = secrets::Access::default();
+        self.wasi.as_mut().is_none_or(|wasi| wasi.rest())
     }
 
     /// To be asked first in every import: ends the call when there were too many.

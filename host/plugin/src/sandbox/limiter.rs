@@ -23,7 +23,7 @@ pub(crate) struct OutOfMemory;
 /// `StoreLimits` would allow each memory that much.
 ///
 /// Invariant: `used <= limit`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limiter {
     limit: usize,
     /// What a failed growth added is not taken back: the call ends with it.
@@ -44,6 +44,11 @@ impl Limiter {
 
     pub(crate) fn refused(&self) -> bool {
         self.refused
+    }
+
+    /// For another call in the same instance, whose memories stay as large as they are.
+    pub(crate) fn begin_again(&mut self) {
+        self.refused = false;
     }
 
     fn grow(&mut self, added: usize, fits_its_own_maximum: bool) -> bool {

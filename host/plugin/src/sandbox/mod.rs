@@ -6,6 +6,7 @@
 //! - `gate`: the places for calls, given to tenants in turn.
 //! - `executor`: the threads that guests run on, and the epoch ticker.
 //! - `call`: one call from slot to result.
+//! - `warm`: instances that are kept for the next call.
 //! - `text`: what a guest says, made fit for people.
 
 pub(crate) mod call;
@@ -15,3 +16,4 @@ pub(crate) mod imports;
 pub(crate) mod limiter;
 pub(crate) mod settings;
 pub(crate) mod text;
+pub(crate) mod warm;

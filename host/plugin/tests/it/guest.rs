@@ -55,6 +55,8 @@ pub struct Guest {
     pub world: String,
     /// Replaces the WIT package; none takes the released one.
     pub wit: Option<String>,
+    /// How its strings are encoded.
+    pub encoding: StringEncoding,
     /// Core modules that are instantiated beside the guest.
     pub beside: Vec<String>,
     /// `avs.toml`.
@@ -127,6 +129,7 @@ impl Default for Guest {
             bodies: BTreeMap::new(),
             world: format!("import eigenshift:avs/chain@0.1.0; import eigenshift:avs/log@0.1.0; export {LIFECYCLE};"),
             wit: None,
+            encoding: StringEncoding::UTF8,
             beside: Vec::new(),
             manifest: manifest("imports = [\"chain\", \"log\"]", ""),
         };
@@ -226,7 +229,7 @@ impl Guest {
         let package = resolve.push_str("guest.wit", &world).unwrap();
         let world = resolve.select_world(&[package], Some("guest")).unwrap();
         let mut module = self.core();
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+        embed_component_metadata(&mut module, &resolve, world, self.encoding).unwrap();
         let component =
             ComponentEncoder::default().module(&module).unwrap().validate(true).encode().expect("the probe encodes");
         self.beside.iter().fold(component, |component, module| beside(component, &wat::parse_str(module).unwrap()))

@@ -197,3 +197,36 @@ async fn the_host_works_in_a_simulated_world() {
         assert_eq!(plugin.on_task_request(&task(), chain()).await.unwrap()[0][..2], [1, 1]);
     }
 }
+
+#[tokio::test]
+async fn versions_of_one_avs_share_its_places_and_its_account_and_give_back_what_they_held() {
+    let shares = HostOptions { call_slots: 4, slots_per_plugin: 1, slot_wait: Duration::from_millis(50), ..options() };
+    let host = Host::new(shares, &Env::real()).unwrap();
+    let tenant = host.tenant();
+    let old = host.load_for(&tenant, spinning().bundle(), &Grants::all()).await.unwrap();
+    let new = host.load_for(&tenant, Guest::default().bundle(), &Grants::all()).await.unwrap();
+    let other = host.load(Guest::default().bundle(), &Grants::all()).await.unwrap();
+    let spin = tokio::spawn({
+        let old = old.clone();
+        async move { old.on_task_request(&task(), chain()).await }
+    });
+    while new.usage().calls_running == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(new.usage().memory_reserved, old.manifest().limits.memory_bytes);
+    assert_eq!(new.on_task_request(&task(), chain()).await, Err(CallError::Busy));
+    assert_eq!(new.usage().failures.into_iter().collect::<Vec<_>>(), [("plugin-busy", 1)]);
+    other.on_task_request(&task(), chain()).await.unwrap();
+    assert_eq!(other.usage().failures.len(), 0);
+    // As when an AVS is paused: whoever waited is gone.
+    spin.abort();
+    while new.usage().calls_running > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(new.usage().memory_reserved, 0);
+    new.on_task_request(&task(), chain()).await.unwrap();
+    let (both, one) = (new.usage().counters, new.counters());
+    assert_eq!(both.calls, one.calls + old.counters().calls);
+    drop(old);
+    assert_eq!(new.usage().counters.calls, both.calls, "what a version used that is gone counts");
+}

@@ -4,7 +4,7 @@ use eigenshift_plugin::{CallError, LoadError, Plugin};
 use eigenshift_types::Bytes;
 
 use crate::fixtures::{chain, load, task};
-use crate::guest::{Guest, IMPORT_LOG, SCRATCH, manifest, result};
+use crate::guest::{Guest, IMPORT_CONFIG_GET, IMPORT_KEYVALUE, IMPORT_LOG, IMPORT_SECRETS, SCRATCH, manifest, result};
 
 const FOREVER: &str = "(loop $l (br $l)) unreachable";
 
@@ -62,7 +62,9 @@ async fn a_guest_gets_as_much_memory_as_its_manifest_says_and_no_more() {
     let limits = "memory-bytes = 1_048_576";
     let polite =
         load(&Guest::with("on-task-request", &format!("{GROW_ALL} {}", answer())).limits(limits)).await.unwrap();
+    polite.take_memory_peak();
     assert_eq!(number(&request(&polite).await.unwrap()), 16, "a guest that copes gets 16 pages, everywhere");
+    assert_eq!((polite.take_memory_peak(), polite.take_memory_peak()), (1_048_576, 0), "it is seen, once");
     // Three pages to begin with, one allowed: dies at load already.
     let error = load(&Guest::default().limits("memory-bytes = 65_536")).await.unwrap_err();
     assert_eq!(error, LoadError::Describe(CallError::Memory));
@@ -170,4 +172,31 @@ async fn a_call_may_use_its_imports_so_often_and_no_more() {
     let error = failing(guest(65_537)).await;
     assert_eq!(error, CallError::HostCalls { max: 65_536 });
     assert_eq!(error.code(), "plugin-host-calls");
+}
+
+#[tokio::test]
+async fn imports_that_are_denied_count_too() {
+    let forever = |call: &str| format!("(loop $l (call {call}) (br $l)) unreachable");
+    for (imports, world, call) in [
+        (
+            IMPORT_CONFIG_GET,
+            "import wasi:config/store@0.2.0-rc.1;",
+            "$config_get (i32.const 2048) (i32.const 1) (i32.const 8192)",
+        ),
+        (
+            IMPORT_KEYVALUE,
+            "import wasi:keyvalue/store@0.2.0-draft2;",
+            "$kv_open (i32.const 2048) (i32.const 0) (i32.const 8192)",
+        ),
+        (
+            IMPORT_SECRETS,
+            "import eigenshift:secrets/store@0.1.0;",
+            "$secret_open (i32.const 2048) (i32.const 1) (i32.const 8192)",
+        ),
+    ] {
+        let mut guest = Guest::with("on-task-request", &forever(call));
+        guest.imports = imports.to_owned();
+        guest.world.push_str(world);
+        assert_eq!(failing(guest).await, CallError::HostCalls { max: 65_536 }, "{call}");
+    }
 }

@@ -6,7 +6,7 @@ use eigenshift_plugin::{
 };
 
 use crate::fixtures::{host, load, options};
-use crate::guest::{Guest, IMPORT_CALL, LIFECYCLE, manifest, wit_text};
+use crate::guest::{ANSWER, Guest, IMPORT_CALL, LIFECYCLE, SOURCE, manifest, result, wit_text};
 
 async fn refusal(bytes: impl Into<Vec<u8>>) -> LoadError {
     host().load(Bundle::new(bytes.into(), Guest::default().manifest), &Grants::all()).await.unwrap_err()
@@ -89,17 +89,13 @@ async fn what_the_manifest_lists_and_the_operator_withholds_is_refused_by_name()
 }
 
 #[tokio::test]
-async fn what_is_read_but_not_carried_out_is_refused_and_never_ignored() {
-    let mut guest = Guest::default();
-    for (top, below, what) in [
-        ("", "[[trigger]]\ntype = \"timer\"\nname = \"a\"\nevery = \"1s\"", "trigger"),
-        ("", "[runtime]\nreuse-calls = 5", "runtime.reuse-calls"),
-    ] {
-        guest.manifest = manifest(top, below);
-        let error = load(&guest).await.unwrap_err();
-        assert_eq!(error, LoadError::NotYet(what));
-        assert_eq!(error.code(), "manifest-not-yet");
-    }
+async fn triggers_that_nothing_makes_tasks_of_are_refused() {
+    let triggers = "[[trigger]]\ntype = \"timer\"\nname = \"a\"\nevery = \"1s\"";
+    let mut guest = Guest { manifest: manifest("", triggers), ..Guest::default() };
+    let error = load(&guest).await.unwrap_err();
+    assert_eq!((&error, error.code()), (&LoadError::TriggerWithoutSource, "trigger-without-source"));
+    guest.export(SOURCE, &[("event-filters", result(&[0, 0, 0])), ("on-trigger", result(&[0, 2, ANSWER, 0]))]);
+    load(&guest).await.unwrap();
 }
 
 #[tokio::test]

@@ -26,5 +26,6 @@ mod limits;
 mod lines;
 mod load;
 mod manifest;
+mod reuse;
 mod secrets;
 mod wasi;

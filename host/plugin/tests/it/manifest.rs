@@ -85,7 +85,6 @@ fn defaults_are_finite() {
     assert_eq!(parsed.http.requests_per_call, 8);
     let quota = Keyvalue { bytes: 16 << 20, keys: 10_000, value_bytes: 64 << 10, operations_per_call: 256 };
     assert_eq!(parsed.keyvalue, quota);
-    assert_eq!(parsed.not_yet(), None);
 }
 
 #[test]
@@ -391,20 +390,6 @@ fn every_key_is_in_the_manifest_that_has_every_key() {
         };
         assert!(EVERYTHING.contains(shown), "{} is not in EVERYTHING", row.path);
     }
-}
-
-#[test]
-fn what_is_not_carried_out_yet_is_named() {
-    let not_yet = |top: &str, below: &str| Manifest::parse(&manifest(top, below)).unwrap().not_yet();
-    assert_eq!(
-        not_yet(
-            "imports = [\"chain\", \"log\", \"config\", \"keyvalue\", \"http\", \"secrets\"]\npublisher = \"me\"",
-            "[runtime]\nreuse-calls = 0"
-        ),
-        None
-    );
-    assert_eq!(not_yet("", "[[trigger]]\ntype = \"timer\"\nname = \"a\"\nevery = \"1s\""), Some("trigger"));
-    assert_eq!(not_yet("", "[runtime]\nreuse-calls = 1"), Some("runtime.reuse-calls"));
 }
 
 #[test]

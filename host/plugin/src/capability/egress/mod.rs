@@ -105,6 +105,9 @@ pub enum Denied {
     /// The method is not one of those that are sent.
     #[error("the method {0:?} is not sent; use one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")]
     Method(String),
+    /// The method may change something, where that must not happen.
+    #[error("the method {0:?} is not sent for a version that is not active; GET and HEAD are")]
+    ReadsOnly(String),
     /// The URL is not one, or two parsers could disagree about it.
     #[error("the URL is refused: {0}")]
     Url(&'static str),
@@ -149,6 +152,7 @@ impl Denied {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Method(_) => "egress-method",
+            Self::ReadsOnly(_) => "egress-reads-only",
             Self::Url(_) => "egress-url",
             Self::Scheme(_) => "egress-scheme",
             Self::UserInfo => "egress-user-info",

@@ -18,6 +18,7 @@ use crate::sandbox::call::Totals;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// What one call may send.
+#[derive(Clone)]
 pub(crate) struct Access {
     pub client: Arc<Client>,
     pub limits: Arc<Limits>,
@@ -38,6 +39,11 @@ impl Hooks {
     pub(crate) fn new(access: Option<Access>) -> Self {
         let slots = access.as_ref().map_or(0, |access| access.limits.concurrency as usize);
         Self { access, requests: 0, slots: Arc::new(Semaphore::new(slots)) }
+    }
+
+    /// Whether the call has sent anything: an answer to it may still be on its way.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.requests > 0
     }
 }
 

@@ -47,6 +47,8 @@ pub struct HttpPolicy {
     pub response_bytes: u64,
     /// Whose certificates count for https; without them only http is served.
     pub roots: Option<Roots>,
+    /// Only what asks and changes nothing is sent: GET and HEAD.
+    pub reads_only: bool,
 }
 
 impl Default for HttpPolicy {
@@ -59,6 +61,7 @@ impl Default for HttpPolicy {
             request_bytes: 16 * 1024 * 1024,
             response_bytes: 16 * 1024 * 1024,
             roots: None,
+            reads_only: false,
         }
     }
 }
@@ -118,6 +121,9 @@ impl Client {
     /// Whether a request may be sent, before anything is looked up: the manifest's word and the operator's.
     fn decide(&self, limits: &Limits, method: &str, url: &str) -> Result<Target, Denied> {
         let target = decide(method, url, &limits.rules)?;
+        if self.policy.reads_only && !["GET", "HEAD"].contains(&method) {
+            return Err(Denied::ReadsOnly(method.to_owned()));
+        }
         match &self.policy.allow {
             Some(rules) if !rules.iter().any(|rule| rule.allows(&target)) => {
                 Err(Denied::NotAllowed(target.to_string()))

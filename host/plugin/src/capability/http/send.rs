@@ -56,7 +56,7 @@ impl From<Denied> for Failed {
 /// A denial in the interface's words.
 pub(super) fn in_wasi(denied: &Denied) -> Error {
     match denied {
-        Denied::Method(_) => Error::HttpRequestMethodInvalid,
+        Denied::Method(_) | Denied::ReadsOnly(_) => Error::HttpRequestMethodInvalid,
         Denied::Url(_) | Denied::Scheme(_) | Denied::UserInfo | Denied::Host { .. } | Denied::Port(_) => {
             Error::HttpRequestUriInvalid
         }

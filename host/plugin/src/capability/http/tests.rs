@@ -282,6 +282,20 @@ async fn what_is_denied_by_its_url_is_not_even_looked_up() {
 }
 
 #[tokio::test]
+async fn a_version_that_is_not_active_sends_only_what_changes_nothing() {
+    let net = Recorder::new(replying(HELLO).0).leading_to(&[&["93.184.215.14"]]);
+    let reads = client(&net, HttpPolicy { reads_only: true, ..HttpPolicy::default() });
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        let request = Request::builder().method(method).uri("http://api.example.org/").body(empty()).unwrap();
+        let error = fetch(&reads, limits(), request).await;
+        assert!(matches!(error, Err(Error::HttpRequestMethodInvalid)), "{method}: {error:?}");
+    }
+    assert!(net.dialled().is_empty());
+    fetch(&reads, limits(), get("http://api.example.org/")).await.unwrap();
+    assert_eq!(net.dialled().len(), 1);
+}
+
+#[tokio::test]
 async fn the_operators_list_narrows_and_its_exceptions_open_what_they_name() {
     let net = Recorder::new(replying(HELLO).0).leading_to(&[&["127.0.0.1"]]);
     let narrow = HttpPolicy { allow: Some(rules(&["http://api.example.org:8080"])), ..HttpPolicy::default() };

@@ -43,7 +43,7 @@ pub struct Cas {
 }
 
 /// What one call may do with its AVS's store.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Access {
     /// None when every operation is denied.
     open: Option<(KeyValueStore, Keyvalue)>,
@@ -107,6 +107,7 @@ macro_rules! operate {
 
 impl wit::Host for CallState {
     async fn open(&mut self, identifier: String) -> wasmtime::Result<Result<Resource<Bucket>, wit::Error>> {
+        self.count_host_call()?;
         Ok(match self.keyvalue() {
             Ok(_) if BUCKETS.contains(&identifier.as_str()) => self.hand_out(Bucket(())),
             Ok(_) => Err(wit::Error::NoSuchStore),
@@ -117,6 +118,7 @@ impl wit::Host for CallState {
 
 impl wit::HostBucket for CallState {
     async fn get(&mut self, _: Resource<Bucket>, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::Error>> {
+        self.count_host_call()?;
         Ok(operate!(self, |store, _quota| store.get(key)).map(|found| value(found).1))
     }
 
@@ -126,14 +128,17 @@ impl wit::HostBucket for CallState {
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), wit::Error>> {
+        self.count_host_call()?;
         Ok(operate!(self, |store, quota| store.set(key, value, quota)))
     }
 
     async fn delete(&mut self, _: Resource<Bucket>, key: String) -> wasmtime::Result<Result<(), wit::Error>> {
+        self.count_host_call()?;
         Ok(operate!(self, |store, quota| store.delete(key, quota)))
     }
 
     async fn exists(&mut self, _: Resource<Bucket>, key: String) -> wasmtime::Result<Result<bool, wit::Error>> {
+        self.count_host_call()?;
         Ok(operate!(self, |store, _quota| store.exists(key)))
     }
 
@@ -142,6 +147,7 @@ impl wit::HostBucket for CallState {
         _: Resource<Bucket>,
         cursor: Option<String>,
     ) -> wasmtime::Result<Result<wit::KeyResponse, wit::Error>> {
+        self.count_host_call()?;
         Ok(operate!(self, |store, _quota| store.keys(cursor)).map(|(keys, more)| {
             let cursor = if more { keys.last().cloned() } else { None };
             wit::KeyResponse { keys, cursor }
@@ -149,6 +155,7 @@ impl wit::HostBucket for CallState {
     }
 
     async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
+        self.count_host_call()?;
         self.table.delete(bucket)?;
         Ok(())
     }
@@ -156,6 +163,7 @@ impl wit::HostBucket for CallState {
 
 impl atomics::HostCas for CallState {
     async fn new(&mut self, _: Resource<Bucket>, key: String) -> wasmtime::Result<Result<Resource<Cas>, wit::Error>> {
+        self.count_host_call()?;
         Ok(match self.look(key).await {
             Ok((cas, _)) => self.hand_out(cas),
             Err(refused) => Err(refused),
@@ -163,6 +171,7 @@ impl atomics::HostCas for CallState {
     }
 
     async fn current(&mut self, handle: Resource<Cas>) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::Error>> {
+        self.count_host_call()?;
         let key = self.table.get(&handle)?.key.clone();
         Ok(match self.look(key).await {
             // From now on the handle stands for what the guest has just seen.
@@ -175,6 +184,7 @@ impl atomics::HostCas for CallState {
     }
 
     async fn drop(&mut self, handle: Resource<Cas>) -> wasmtime::Result<()> {
+        self.count_host_call()?;
         self.table.delete(handle)?;
         Ok(())
     }
@@ -187,10 +197,12 @@ impl atomics::Host for CallState {
         key: String,
         delta: i64,
     ) -> wasmtime::Result<Result<i64, wit::Error>> {
+        self.count_host_call()?;
         Ok(operate!(self, |store, quota| store.increment(key, delta, quota)))
     }
 
     async fn swap(&mut self, handle: Resource<Cas>, value: Vec<u8>) -> wasmtime::Result<Result<(), atomics::CasError>> {
+        self.count_host_call()?;
         let Cas { key, version } = self.table.delete(handle)?;
         let again = key.clone();
         Ok(match operate!(self, |store, quota| store.swap(key, version, value, quota)) {

@@ -30,7 +30,7 @@ pub(in crate::capability) const VERSION: &str = "0.1.0";
 const MAX_USES: u32 = 256;
 
 /// The secrets of one call.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Access {
     /// None when every one is denied.
     open: Option<Secrets>,
@@ -54,6 +54,7 @@ impl Access {
 
 impl wit::Host for CallState {
     fn open(&mut self, name: String) -> wasmtime::Result<Result<Resource<SecretValue>, wit::SecretError>> {
+        self.count_host_call()?;
         let found = match self.secrets.used() {
             Ok(secrets) => secrets.get(&name).cloned().ok_or(wit::SecretError::NoSuchSecret),
             Err(denied) => Err(denied),
@@ -65,6 +66,7 @@ impl wit::Host for CallState {
 
 impl wit::HostSecret for CallState {
     fn reveal(&mut self, secret: Resource<SecretValue>) -> wasmtime::Result<Result<Vec<u8>, wit::SecretError>> {
+        self.count_host_call()?;
         let bytes = self.table.get(&secret)?.bytes().to_vec();
         Ok(match self.secrets.used() {
             Ok(_) => {
@@ -76,6 +78,7 @@ impl wit::HostSecret for CallState {
     }
 
     fn drop(&mut self, secret: Resource<SecretValue>) -> wasmtime::Result<()> {
+        self.count_host_call()?;
         self.table.delete(secret)?;
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,8 +15,23 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
 use crate::sandbox::imports::{Level, Log};
 
-/// A clock that stands, at so many seconds since 1970.
-pub(super) struct Frozen(pub u64);
+/// A clock that stands, at so many seconds since 1970; clones stand at the same.
+#[derive(Clone)]
+pub(super) struct Frozen(Arc<AtomicU64>);
+
+impl Frozen {
+    pub(super) fn at(time: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(time)))
+    }
+
+    pub(super) fn time(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, time: u64) {
+        self.0.store(time, Ordering::Relaxed);
+    }
+}
 
 impl HostWallClock for Frozen {
     fn resolution(&self) -> Duration {
@@ -23,7 +39,7 @@ impl HostWallClock for Frozen {
     }
 
     fn now(&self) -> Duration {
-        Duration::from_secs(self.0)
+        Duration::from_secs(self.time())
     }
 }
 
@@ -33,7 +49,7 @@ impl HostMonotonicClock for Frozen {
     }
 
     fn now(&self) -> u64 {
-        self.0.saturating_mul(1_000_000_000)
+        self.time().saturating_mul(1_000_000_000)
     }
 }
 
@@ -92,6 +108,16 @@ impl Output {
     pub(super) fn pair(log: Log) -> (Self, Self) {
         let stream = |log, level| Self(Arc::new(Mutex::new(Lines::new(log, level))));
         (stream(log.another(), Level::Info), stream(log, Level::Warn))
+    }
+
+    /// Writes out what is unfinished.
+    pub(super) fn end(&self) {
+        self.0.lock().line();
+    }
+
+    /// From here on, lines are another call's.
+    pub(super) fn begin_again(&self, log: Log) {
+        self.0.lock().log = log;
     }
 }
 

@@ -115,21 +115,42 @@ pub(crate) struct State {
     random: Random,
     http: WasiHttpCtx,
     hooks: Hooks,
+    // What the context holds too.
+    clock: Frozen,
+    outputs: (Output, Output),
+    log: Log,
 }
 
 impl State {
     pub(crate) fn new(moment: Moment, log: Log, hooks: Hooks) -> Self {
         let seed = moment.seed(log.export, log.avs.as_ref(), log.task);
-        let (stdout, stderr) = Output::pair(log);
+        let (outputs, clock) = (Output::pair(log.another()), Frozen::at(moment.time));
         let ctx = WasiCtx::builder()
-            .stdout(stdout)
-            .stderr(stderr)
-            .wall_clock(Frozen(moment.time))
-            .monotonic_clock(Frozen(moment.time))
+            .stdout(outputs.0.clone())
+            .stderr(outputs.1.clone())
+            .wall_clock(clock.clone())
+            .monotonic_clock(clock.clone())
             .build();
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELD_BYTES);
-        Self { ctx, random: Random::new(seed), http, hooks }
+        Self { ctx, random: Random::new(seed), http, hooks, clock, outputs, log }
+    }
+
+    /// Makes it another call's: handles that the guest holds go on to work, as that call's.
+    pub(crate) fn begin_again(&mut self, next: Self) {
+        let Self { ctx: _, random, http: _, hooks, clock, outputs: _, log } = next;
+        (self.random, self.hooks) = (random, hooks);
+        self.clock.set(clock.time());
+        self.outputs.0.begin_again(log.another());
+        self.outputs.1.begin_again(log.another());
+        self.log = log;
+    }
+
+    /// Ends a call. False when an answer to what it sent may still be on its way.
+    pub(crate) fn rest(&mut self) -> bool {
+        self.outputs.0.end();
+        self.outputs.1.end();
+        !std::mem::replace(&mut self.hooks, Hooks::new(None)).has_sent()
     }
 }
 

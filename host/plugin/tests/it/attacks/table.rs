@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use eigenshift_plugin::Bundle;
+use wit_component::StringEncoding;
 
 use crate::guest::{
-    ANSWER, Guest, IMPORT_CALL, IMPORT_CONFIG_GET, IMPORT_HEADER, IMPORT_LOG, IMPORT_LOGS, SCRATCH, beside, bomb,
-    manifest, result, wit_text,
+    ANSWER, Guest, IMPORT_CALL, IMPORT_CONFIG_GET, IMPORT_HEADER, IMPORT_KEYVALUE, IMPORT_LOG, IMPORT_LOGS,
+    IMPORT_SECRETS, KEYVALUE, SCRATCH, SECRETS, beside, bomb, manifest, result, wit_text,
 };
 
 /// How a call ends that the host has nothing against.
@@ -46,14 +47,18 @@ fn forever(body: &str) -> String {
 
 /// With an import, and a list of 48 MiB at 131072 that it can name.
 fn with_large_list(import: &str, call: &str) -> Bundle {
-    let mut guest = asked(&format!("(drop (memory.grow (i32.const 800))) {call} unreachable"));
-    guest.imports = import.to_owned();
-    guest.bundle()
+    importing(import, &format!("(drop (memory.grow (i32.const 800))) {call} unreachable"))
 }
 
-fn importing(import: &str, body: &str) -> Bundle {
+/// With imports, whose interfaces the world is told to import if it does not by itself.
+fn importing(imports: &str, body: &str) -> Bundle {
     let mut guest = asked(body);
-    guest.imports = import.to_owned();
+    guest.imports = imports.to_owned();
+    for interface in ["wasi:config/store@0.2.0-rc.1", KEYVALUE, SECRETS] {
+        if imports.contains(interface) {
+            guest.world.push_str(&format!("import {interface};"));
+        }
+    }
     guest.bundle()
 }
 
@@ -199,17 +204,18 @@ fn memory() -> Vec<Attack> {
 
 fn imports() -> Vec<Attack> {
     let emit = "(call $emit (i32.const 2) (i32.const 1024) (i32.const 5))";
+    let emit_one = format!("(call $emit (i32.const 2) (i32.const {ANSWER}) (i32.const 1))");
     let header = "(call $header (i32.const 0) (i64.const 0) (i32.const 8192))";
     let large = "(i32.const 131072) (i32.const 48000000)";
     let here = "(i32.const 2112) (i32.const 20)";
-    let config = || {
-        let call =
-            format!("(drop (memory.grow (i32.const 800))) (call $config_get {large} (i32.const 8192)) unreachable");
-        let mut guest = asked(&call);
-        guest.imports = IMPORT_CONFIG_GET.to_owned();
-        guest.world.push_str("import wasi:config/store@0.2.0-rc.1;");
+    let utf16 = || {
+        let mut guest = asked(&format!("(i32.store16 (i32.const {ANSWER}) (i32.const 0xd800)) {emit_one} unreachable"));
+        guest.body("describe", &result(&[1024, 0, 1024, 0, 1024, 0]));
+        guest.imports = IMPORT_LOG.to_owned();
+        guest.encoding = StringEncoding::UTF16;
         guest.bundle()
     };
+    let denied = |call: &str| forever(&format!("({call})"));
     // 100,000 topics that are all the same 60,000 bytes.
     let topics = format!(
         "(local $at i32) (local.set $at (i32.const 131072)) (drop (memory.grow (i32.const 20)))
@@ -259,7 +265,46 @@ fn imports() -> Vec<Attack> {
             importing(IMPORT_LOGS, &format!("{topics} unreachable")),
             "plugin-bad-output",
         ),
-        attack("large key", "the same with the configuration", config(), "plugin-bad-output"),
+        attack(
+            "large key",
+            "the same with the configuration",
+            with_large_list(IMPORT_CONFIG_GET, &format!("(call $config_get {large} (i32.const 8192))")),
+            "plugin-bad-output",
+        ),
+        attack(
+            "large store",
+            "the same with its store",
+            with_large_list(IMPORT_KEYVALUE, &format!("(call $kv_open {large} (i32.const 8192))")),
+            "plugin-bad-output",
+        ),
+        attack(
+            "large secret",
+            "the same with a secret's name",
+            with_large_list(IMPORT_SECRETS, &format!("(call $secret_open {large} (i32.const 8192))")),
+            "plugin-bad-output",
+        ),
+        attack(
+            "flood of denials",
+            "to keep the host busy with what it may not do",
+            importing(IMPORT_KEYVALUE, &denied("call $kv_open (i32.const 2048) (i32.const 0) (i32.const 8192)")),
+            "plugin-host-calls",
+        ),
+        attack(
+            "no handle",
+            "to use what it never opened",
+            importing(
+                IMPORT_KEYVALUE,
+                "(call $kv_get (i32.const 77) (i32.const 2064) (i32.const 1) (i32.const 8192)) unreachable",
+            ),
+            "plugin-bad-output",
+        ),
+        attack(
+            "handle dropped",
+            "to drop what it never opened",
+            importing(IMPORT_KEYVALUE, "(call $kv_drop (i32.const 77)) unreachable"),
+            "plugin-bad-output",
+        ),
+        attack("half a character", "to have bytes printed that are no text in UTF-16", utf16(), "plugin-bad-output"),
         attack(
             "no text",
             "to have bytes printed that are no text",

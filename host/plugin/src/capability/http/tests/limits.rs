@@ -174,3 +174,19 @@ async fn a_tenants_requests_wait_for_each_other_and_not_beyond_their_time() {
     assert!(matches!(second, Err(Error::HttpResponseTimeout)), "{second:?}");
     assert_eq!(fetch(&one, limits(), plain()).await.unwrap().2, b"xxx", "places come back");
 }
+
+#[test]
+fn of_the_manifests_bounds_and_the_operators_the_tighter_ones_hold() {
+    let text = "name = \"x\"\nversion = \"1\"\nworld = \"0.1\"\nimports = [\"http\"]\n[http]\nallow = [\"https://api.example.org\"]\nrequest-bytes = 100\nresponse-bytes = 100\ntimeout = \"2s\"\nconcurrency = 4\n";
+    let manifest = crate::manifest::Manifest::parse(text).unwrap();
+    let net = Recorder::new(replying(HELLO).0);
+    let of = |policy: HttpPolicy| {
+        let limits = client(&net, policy).limits(&manifest);
+        (limits.concurrency, limits.timeout, limits.request_bytes, limits.response_bytes)
+    };
+    let own = (4, Duration::from_secs(2), 100, 100);
+    assert_eq!(of(HttpPolicy::default()), own, "the defaults narrow nothing");
+    let timeout = Duration::from_millis(100);
+    let tight = HttpPolicy { concurrency: 1, timeout, request_bytes: 7, response_bytes: 8, ..HttpPolicy::default() };
+    assert_eq!(of(tight), (1, timeout, 7, 8));
+}

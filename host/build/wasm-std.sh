@@ -3,7 +3,7 @@
 #
 #   wasm-std.sh [CACHE_DIR]
 #
-# Standard output: KEY=VALUE lines for xtask (WAY, and SYSROOT or RUSTC where one must be used). Everything for people
+# Standard output: KEY=VALUE lines for `Library` (WAY, and SYSROOT or RUSTC where one must be used). Everything for people
 # goes to standard error. Nothing outside CACHE_DIR is changed, but by `rustup target add`; no root is needed.
 #
 # The ways, in this order, each by itself with EIGENSHIFT_WASM_STD=rustup|src|web|trixie:

@@ -1,0 +1,23 @@
+//! `eigenshift plugin new|build|test`: what a plugin's author needs, from the first file to the recorded tasks.
+//!
+//! - `template`: the files of a new project, embedded. `new`: writes them.
+//! - `project`: a folder or a component, its language, its bundle. `build`: sources become a component.
+//! - `tasks`: `tasks.toml`; `chain`: what it says of the chain. `record`: writes answers into it. `trial`: runs its tasks. `test`: the command.
+//! - `error`: why not, with a code.
+
+mod build;
+mod chain;
+mod error;
+mod new;
+pub mod project;
+mod record;
+pub mod tasks;
+mod template;
+mod test;
+mod trial;
+
+pub use build::{BuildArgs, build};
+pub use error::AuthorError;
+pub use new::{NewArgs, new};
+pub use test::{TestArgs, test};
+pub use trial::{host, keyvalue};
