@@ -154,6 +154,7 @@ const NEWEST: usize = 512;
 async fn observe(handle: AvsHandle, mut stopped: watch::Receiver<bool>) -> Created {
     let (mut created, mut seen) = (Created::new(), 0);
     let mut changes = handle.changes();
+    let mut last = false;
     loop {
         changes.borrow_and_update();
         let now = Instant::now();
@@ -162,9 +163,12 @@ async fn observe(handle: AvsHandle, mut stopped: watch::Receiver<bool>) -> Creat
             created.extend(newest.map(|task| (task.created_at, (task.spec.bundle_digest, now))));
             seen = state.applied;
         });
+        if last {
+            return created;
+        }
         tokio::select! {
             changed = changes.changed() => changed.unwrap(),
-            _ = stopped.changed() => return created,
+            _ = stopped.changed() => last = true,
         }
     }
 }
