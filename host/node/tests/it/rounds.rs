@@ -180,7 +180,7 @@ async fn swap(cluster: &Cluster, scale: &Scale, figures: &mut Figures) -> (Vec<B
     let mut versions = vec![version(0, scale.functions)];
     let mut windows = Vec::new();
     let (swaps, roll_backs) = (usize::from(scale.swaps), usize::from(scale.roll_backs));
-    settled(cluster, scale, &versions[0]).await;
+    settled(cluster, scale).await;
     for round in 1..=swaps + roll_backs {
         let handle = cluster.handle(round % scale.operators);
         let next = match u8::try_from(round) {
@@ -200,19 +200,21 @@ async fn swap(cluster: &Cluster, scale: &Scale, figures: &mut Figures) -> (Vec<B
         }
         active(cluster, next.digest()).await;
         windows.push((start, Instant::now()));
-        settled(cluster, scale, &next).await;
+        settled(cluster, scale).await;
         versions.push(next);
     }
     (versions, windows)
 }
 
-/// Waits until so many tasks of a version have ended.
-async fn settled(cluster: &Cluster, scale: &Scale, bundle: &Bundle) {
+/// Waits until so many tasks that were created since have ended.
+async fn settled(cluster: &Cluster, scale: &Scale) {
+    let handle = cluster.handle(0);
+    let since = handle.read(|state| state.applied);
     let enough = |state: &State| {
-        let ended = state.tasks.values().rev().take(NEWEST).filter(|task| !task.is_live());
-        (ended.filter(|task| task.spec.bundle_digest == bundle.digest()).count() >= scale.between).then_some(())
+        let newest = state.tasks.values().rev().take(NEWEST).filter(|task| task.created_at > since);
+        (newest.filter(|task| !task.is_live()).count() >= scale.between).then_some(())
     };
-    wait(cluster.handle(0), "tasks of the version end", enough).await;
+    wait(handle, "tasks of the version end", enough).await;
 }
 
 /// Runs all of it on a cluster of its own.
