@@ -154,6 +154,7 @@ const NEWEST: usize = 512;
 async fn observe(handle: AvsHandle, mut stopped: watch::Receiver<bool>) -> Created {
     let (mut created, mut seen) = (Created::new(), 0);
     let mut changes = handle.changes();
+    let mut last = false;
     loop {
         changes.borrow_and_update();
         let now = Instant::now();
@@ -162,9 +163,12 @@ async fn observe(handle: AvsHandle, mut stopped: watch::Receiver<bool>) -> Creat
             created.extend(newest.map(|task| (task.created_at, (task.spec.bundle_digest, now))));
             seen = state.applied;
         });
+        if last {
+            return created;
+        }
         tokio::select! {
             changed = changes.changed() => changed.unwrap(),
-            _ = stopped.changed() => return created,
+            _ = stopped.changed() => last = true,
         }
     }
 }
@@ -176,7 +180,7 @@ async fn swap(cluster: &Cluster, scale: &Scale, figures: &mut Figures) -> (Vec<B
     let mut versions = vec![version(0, scale.functions)];
     let mut windows = Vec::new();
     let (swaps, roll_backs) = (usize::from(scale.swaps), usize::from(scale.roll_backs));
-    settled(cluster, scale, &versions[0]).await;
+    settled(cluster, scale).await;
     for round in 1..=swaps + roll_backs {
         let handle = cluster.handle(round % scale.operators);
         let next = match u8::try_from(round) {
@@ -196,19 +200,21 @@ async fn swap(cluster: &Cluster, scale: &Scale, figures: &mut Figures) -> (Vec<B
         }
         active(cluster, next.digest()).await;
         windows.push((start, Instant::now()));
-        settled(cluster, scale, &next).await;
+        settled(cluster, scale).await;
         versions.push(next);
     }
     (versions, windows)
 }
 
-/// Waits until so many tasks of a version have ended.
-async fn settled(cluster: &Cluster, scale: &Scale, bundle: &Bundle) {
+/// Waits until so many tasks that were created since have ended.
+async fn settled(cluster: &Cluster, scale: &Scale) {
+    let handle = cluster.handle(0);
+    let since = handle.read(|state| state.applied);
     let enough = |state: &State| {
-        let ended = state.tasks.values().rev().take(NEWEST).filter(|task| !task.is_live());
-        (ended.filter(|task| task.spec.bundle_digest == bundle.digest()).count() >= scale.between).then_some(())
+        let newest = state.tasks.values().rev().take(NEWEST).filter(|task| task.created_at > since);
+        (newest.filter(|task| !task.is_live()).count() >= scale.between).then_some(())
     };
-    wait(cluster.handle(0), "tasks of the version end", enough).await;
+    wait(handle, "tasks of the version end", enough).await;
 }
 
 /// Runs all of it on a cluster of its own.
@@ -259,7 +265,8 @@ pub async fn run(scale: &Scale) -> Figures {
 /// What must be so at every node when all is over.
 async fn holds(cluster: &Cluster, versions: &[Bundle], asked: &[Asked]) {
     let number_of = |digest: B256| versions.iter().position(|bundle| bundle.digest() == digest).unwrap();
-    let applied = cluster.handle(0).read(|state| state.applied);
+    // Each task was seen to end by whoever was asked for it.
+    let applied = cluster.live().map(|node| cluster.handle(node).read(|state| state.applied)).max().unwrap();
     for node in cluster.live() {
         wait(cluster.handle(node), "it applies everything", |state| (state.applied >= applied).then_some(())).await;
         assert_eq!(cluster.handle(node).evidence().len(), 0, "nobody signed two answers");

@@ -449,3 +449,20 @@ fn start_ticker(env: &Env, engine: &Engine, shared: Arc<Shared>) -> io::Result<(
     };
     env.threads.spawn("guest-epoch", Box::new(body))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn a_tenant_that_is_kept_slow_never_begins_on_a_fast_thread() {
+        let executor = Executor::start(&Env::real(), &Engine::default(), 1).unwrap();
+        let (shadow, other) = (TenantId(1), TenantId(2));
+        executor.keep_slow(shadow);
+        for _ in 0..=2 * PENALTY {
+            assert!(executor.0.first_speed(shadow) == Speed::Slow);
+            assert!(executor.0.first_speed(other) == Speed::Fast);
+        }
+    }
+}
