@@ -9,7 +9,8 @@
 //! - `drivers`: respond and swap (every operator), inbox and aggregate and submit (a task's aggregator), trigger, plan, lead and
 //!   members (the leader), watch (every member).
 //! - [`guard`]: no two digests for one task and key; [`signer`]: signing for one task, under the guard; [`evidence`]: who
-//!   signed two; [`ledger`]: reading and proposing; [`sets`]: operator sets as this node's chain has them; [`join`]: taking operators in; [`http`]: posting to other operators.
+//!   signed two; [`ledger`]: reading and proposing; [`sets`]: operator sets as this node's chain has them; [`join`]: taking operators in; [`http`]: posting to other operators;
+//!   `shared`: what the AVSs of one host share.
 //! - [`status`], [`counters`]: what an operator sees; `retire`: what comes before an AVS is stopped here.
 //!
 //! # Guarantees

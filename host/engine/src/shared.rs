@@ -15,9 +15,11 @@ use crate::http::HttpClient;
 #[derive(Clone)]
 pub struct Shared {
     pub(crate) http: HttpClient,
-    /// By chain and account.
-    nonces: Arc<Mutex<BTreeMap<(u64, Address), Weak<Nonces>>>>,
+    nonces: Arc<Mutex<ByAccount>>,
 }
+
+/// By chain and account; none once no AVS sends from it.
+type ByAccount = BTreeMap<(u64, Address), Weak<Nonces>>;
 
 impl Shared {
     /// For a host over the environment's network.

@@ -201,7 +201,7 @@ impl Stage {
         let founded = watch::Sender::new(0);
         let url = self.nodes[0].http_url().to_owned();
         let (chain, tenants) = (&self.chain, &self.tenants);
-        let adding = self.nodes.iter_mut().enumerate().map(|(number, node)| {
+        let adding = self.nodes.iter().enumerate().map(|(number, node)| {
             let (bundles, founded, url) = (&bundles, &founded, &url);
             async move {
                 let mut handles = Vec::new();
