@@ -43,6 +43,8 @@ const TRIES: usize = 3;
 const LOOKS: usize = 6;
 /// How much slower the other tenant's calls may be.
 const SLOWER: f64 = 2.0;
+/// When a call is cut off.
+const DEADLINE: Duration = Duration::from_secs(3);
 /// The argument that makes this program a compiler.
 const COMPILE: &str = "compile-child";
 
@@ -106,7 +108,7 @@ impl Drop for Busy {
 async fn measure() -> bool {
     let directory = tempfile::tempdir().unwrap();
     let compiler = Compiler::Child { program: std::env::current_exe().unwrap(), args: vec![COMPILE.into()] };
-    let others = Others(Arc::new(Stage::new(directory.path(), compiler).await));
+    let others = Others(Arc::new(Stage::new(directory.path(), compiler, DEADLINE).await));
     let _busy = Busy::start();
     let (mut worst, mut fine) = (0.0_f64, true);
     for attack in attacks().into_iter().map(Arc::new) {

@@ -1,16 +1,17 @@
 //! The threads that guests run on, and the epoch ticker that makes them share.
 //!
 //! Guests never run on the caller's runtime: one that computes for long would hold its I/O up. A call begins on one of
-//! the fast threads, where a usual one ends within its first quantum. One that does not goes on with the slow threads,
-//! which have the lowest priority of the machine. In both, tenants take turns. A tenant that does in its first quantum
-//! what nothing interrupts (bulk operations, large lists) has its next calls begin on the slow threads.
+//! the fast threads, where a usual one ends, however often it waits for what it reads. One that computes for longer than a
+//! quantum goes on with the slow threads, which have the lowest priority of the machine. In both, tenants take turns. A
+//! tenant that does in one turn what nothing interrupts (bulk operations, large lists) has its next calls begin on the slow
+//! threads.
 
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -25,6 +26,9 @@ use super::gate::TenantId;
 
 /// How often the epoch is raised; a quantum is one to two of these.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
+
+/// Processor time that a call has on the fast threads, over all its turns there.
+const FAST: Duration = Duration::from_millis(2);
 
 /// Processor time of one turn that only what nothing interrupts can take: a quantum is two ticks at most.
 const HOGGING: Duration = Duration::from_millis(5);
@@ -108,7 +112,7 @@ struct Shared {
     threads: Arc<dyn env::Threads>,
     /// Tenants that hogged a fast thread, with how many of their calls are to begin on slow ones.
     penalties: Mutex<BTreeMap<TenantId, u32>>,
-    /// Ends of the calls that outlasted their first quantum, soonest first.
+    /// Ends of the calls that did not end in their first turn, soonest first.
     ends: Mutex<BinaryHeap<Reverse<End>>>,
 }
 
@@ -166,22 +170,41 @@ struct Job {
     cpu: Arc<AtomicU64>,
     future: Mutex<Option<BoxFuture<'static, ()>>>,
     answer: Arc<dyn Wanted>,
-    /// In a lane or about to be polled: one wake-up is enough.
-    queued: AtomicBool,
+    /// One of [`IDLE`], [`QUEUED`], [`RUNNING`], [`AGAIN`].
+    turn: AtomicU8,
     late: AtomicBool,
+    /// Written by whoever runs it.
+    progress: Mutex<Progress>,
+}
+
+/// It waits for something.
+const IDLE: u8 = 0;
+/// It is in a lane: one wake-up is enough.
+const QUEUED: u8 = 1;
+/// It has a thread.
+const RUNNING: u8 = 2;
+/// The same, and it was woken meanwhile.
+const AGAIN: u8 = 3;
+
+struct Progress {
+    speed: Speed,
     /// Whether it has had its first turn.
-    begun: AtomicBool,
-    speed: Mutex<Speed>,
+    begun: bool,
+    /// Processor time so far.
+    used: Duration,
 }
 
 impl Wake for Job {
     fn wake(self: Arc<Self>) {
-        if self.shared.stopping.load(Ordering::Acquire) {
+        let woken = |turn| match turn {
+            IDLE => Some(QUEUED),
+            RUNNING => Some(AGAIN),
+            _ => None,
+        };
+        if self.turn.fetch_update(Ordering::AcqRel, Ordering::Acquire, woken) == Ok(IDLE) {
+            self.queue();
+        } else if self.shared.stopping.load(Ordering::Acquire) {
             self.forsake();
-        } else if !self.queued.swap(true, Ordering::AcqRel) {
-            let shared = Arc::clone(&self.shared);
-            let speed = *self.speed.lock();
-            shared.threads(speed).push(self);
         }
     }
 }
@@ -197,11 +220,29 @@ impl Job {
         }
     }
 
+    /// Puts it into its lane; nobody would find it there when the executor has stopped.
+    fn queue(self: Arc<Self>) {
+        let shared = Arc::clone(&self.shared);
+        let speed = self.progress.lock().speed;
+        if let Err(left) = shared.threads(speed).push(self, &shared.stopping) {
+            left.forsake();
+        }
+    }
+
     /// Runs until the guest yields, waits or ends.
-    fn run(self: &Arc<Self>) {
-        self.queued.store(false, Ordering::Release);
+    fn run(self: Arc<Self>) {
+        self.turn.store(RUNNING, Ordering::Release);
+        let goes_on = self.poll();
+        if goes_on && self.turn.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            self.turn.store(QUEUED, Ordering::Release);
+            self.queue();
+        }
+    }
+
+    /// Whether it is to have another turn when it is woken.
+    fn poll(self: &Arc<Self>) -> bool {
         let mut place = self.future.lock();
-        let Some(future) = place.as_mut() else { return };
+        let Some(future) = place.as_mut() else { return false };
         let over = self.late.load(Ordering::Acquire);
         if over || !self.answer.is_wanted() {
             *place = None;
@@ -209,29 +250,32 @@ impl Job {
             if over {
                 self.answer.late();
             }
-            return;
+            return false;
         }
         let waker = Waker::from(Arc::clone(self));
-        let first = !self.begun.swap(true, Ordering::AcqRel);
-        let speed = std::mem::replace(&mut *self.speed.lock(), Speed::Slow);
         let accounted = ACCOUNTED.get();
         // A host function that panics ends its call, not the thread; the caller is told by the dropped answer.
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
-        match polled {
-            Ok(Poll::Pending) if !self.shared.stopping.load(Ordering::Acquire) => {
-                self.shared.account(&self.cpu);
-                if first {
-                    self.shared.ends.lock().push(Reverse(End(self.end, Arc::downgrade(self))));
-                }
-            }
-            Ok(_) | Err(_) => {
-                *place = None;
-                self.shared.active.fetch_sub(1, Ordering::Relaxed);
-            }
+        let goes_on = matches!(polled, Ok(Poll::Pending)) && !self.shared.stopping.load(Ordering::Acquire);
+        if goes_on {
+            self.shared.account(&self.cpu);
+        } else {
+            *place = None;
+            self.shared.active.fetch_sub(1, Ordering::Relaxed);
         }
-        if speed == Speed::Fast && ACCOUNTED.get().saturating_sub(accounted) >= HOGGING {
+        let used = ACCOUNTED.get().saturating_sub(accounted);
+        let mut progress = self.progress.lock();
+        if progress.speed == Speed::Fast && used >= HOGGING {
             self.shared.penalties.lock().insert(self.tenant, PENALTY);
         }
+        if goes_on && !std::mem::replace(&mut progress.begun, true) {
+            self.shared.ends.lock().push(Reverse(End(self.end, Arc::downgrade(self))));
+        }
+        progress.used = progress.used.saturating_add(used);
+        if progress.used >= FAST {
+            progress.speed = Speed::Slow;
+        }
+        goes_on
     }
 }
 
@@ -240,9 +284,17 @@ impl Threads {
         Self { lane: Mutex::default(), work: Condvar::new() }
     }
 
-    fn push(&self, job: Arc<Job>) {
-        self.lane.lock().push(job);
+    /// Gives the job back when nobody would take it any more.
+    fn push(&self, job: Arc<Job>, stopping: &AtomicBool) -> Result<(), Arc<Job>> {
+        let mut lane = self.lane.lock();
+        // Under the lock: what is in the lane when the executor stops, it drops.
+        if stopping.load(Ordering::Acquire) {
+            return Err(job);
+        }
+        lane.push(job);
+        drop(lane);
         self.work.notify_one();
+        Ok(())
     }
 
     /// Works until the executor stops.
@@ -396,12 +448,11 @@ impl Executor {
             cpu: Arc::clone(cpu),
             future: Mutex::new(Some(future)),
             answer,
-            queued: AtomicBool::new(true),
+            turn: AtomicU8::new(QUEUED),
             late: AtomicBool::new(false),
-            begun: AtomicBool::new(false),
-            speed: Mutex::new(speed),
+            progress: Mutex::new(Progress { speed, begun: false, used: Duration::ZERO }),
         });
-        self.0.threads(speed).push(Arc::clone(&job));
+        Arc::clone(&job).queue();
         let mut abandon = Abandon(Some(job));
         let outcome = result.await.map_err(|_| WorkerLost);
         abandon.0 = None;

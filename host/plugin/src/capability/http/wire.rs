@@ -98,6 +98,18 @@ impl AsyncWrite for Metered {
     }
 }
 
+/// Lets data through as far as the bound goes; trailers end a body.
+fn bounded(frame: Frame<Bytes>, left: &mut u64, over: impl FnOnce() -> Error) -> Option<Result<Frame<Bytes>, Error>> {
+    let data = frame.into_data().ok()?;
+    Some(match left.checked_sub(data.len() as u64) {
+        Some(rest) => {
+            *left = rest;
+            Ok(Frame::data(data))
+        }
+        None => Err(over()),
+    })
+}
+
 /// A request's body on its way out. Trailers are not sent.
 pub(super) struct Outbound {
     body: UnsyncBoxBody<Bytes, Error>,
@@ -120,17 +132,11 @@ impl Body for Outbound {
             Some(Ok(frame)) => frame,
             ended => return Poll::Ready(ended),
         };
-        let Ok(data) = frame.into_data() else { return Poll::Ready(None) };
-        match self.left.checked_sub(data.len() as u64) {
-            Some(left) => {
-                self.left = left;
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            None => {
-                self.cut.set(Why::RequestTooLarge);
-                Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))))
-            }
-        }
+        let this = &mut *self;
+        Poll::Ready(bounded(frame, &mut this.left, || {
+            this.cut.set(Why::RequestTooLarge);
+            Error::HttpRequestBodySize(None)
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -168,17 +174,11 @@ impl Body for Inbound {
                 return Poll::Ready(Some(Err(why)));
             }
         };
-        let Ok(data) = frame.into_data() else { return Poll::Ready(None) };
-        match self.left.checked_sub(data.len() as u64) {
-            Some(left) => {
-                self.left = left;
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            None => {
-                self.cut.set(Why::ResponseTooLarge);
-                Poll::Ready(Some(Err(Error::HttpResponseBodySize(None))))
-            }
-        }
+        let this = &mut *self;
+        Poll::Ready(bounded(frame, &mut this.left, || {
+            this.cut.set(Why::ResponseTooLarge);
+            Error::HttpResponseBodySize(None)
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -23,12 +23,12 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub async fn new(directory: &Path, compiler: Compiler) -> Self {
+    pub async fn new(directory: &Path, compiler: Compiler, call_deadline: Duration) -> Self {
         let options = HostOptions {
             cache_dir: Some(directory.join("compiled")),
             call_slots: 8,
             slots_per_plugin: 4,
-            call_deadline: Duration::from_secs(3),
+            call_deadline,
             compiler,
             compile_limits: CompileLimits { cpu: Duration::from_secs(2), ..CompileLimits::default() },
             ..options()

@@ -26,7 +26,7 @@ pub struct Attack {
 }
 
 fn attack(name: &'static str, tries: &'static str, bundle: Bundle, ends: &'static str) -> Attack {
-    Attack { name, tries, bundle, ends, within: Duration::from_secs(30), answers: None }
+    Attack { name, tries, bundle, ends, within: Duration::from_secs(120), answers: None }
 }
 
 /// A guest that does this when it is asked.
