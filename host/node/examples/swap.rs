@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "shared with the tests")]
 #![allow(clippy::expect_used, dead_code, reason = "the tests use the rest")]
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 #[path = "../tests/it/cluster.rs"]
@@ -18,7 +19,11 @@ mod rounds;
 #[path = "../tests/it/versions.rs"]
 mod versions;
 
+use eigenshift_plugin::Compiler;
 use rounds::Scale;
+
+/// The argument with which this program is started to compile a plugin, as a node does.
+const COMPILE: &str = "compile-plugin";
 
 /// Tasks between two swaps: a second of them.
 const SCALE: Scale =
@@ -33,9 +38,14 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted.get(at).copied().unwrap_or_default()
 }
 
-#[tokio::main]
-async fn main() {
-    let figures = rounds::run(&SCALE).await;
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == COMPILE) {
+        return eigenshift_plugin::compile::child(arguments);
+    }
+    let compiler = Compiler::this_executable([COMPILE.into()]).expect("this program has a path");
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let figures = runtime.block_on(rounds::run(&SCALE, compiler));
     // How much longer than usual no task began when a version took over, at worst.
     let usual = percentile(&figures.usual_gaps, 50);
     print("swap_pause_ms", figures.gaps.last().copied().unwrap_or_default().saturating_sub(usual));
@@ -43,4 +53,5 @@ async fn main() {
     print("swap_task_p99_ms", percentile(&figures.swapping, 99));
     print("swap_steady_task_p99_ms", percentile(&figures.steady, 99));
     println!("swap_tasks_per_second {:.1} 1/s", figures.rate);
+    ExitCode::SUCCESS
 }

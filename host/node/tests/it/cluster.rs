@@ -16,7 +16,7 @@ use eigenshift_node::local::{deploy_registry, enrol, loopback, setup};
 use eigenshift_node::{
     Approval, AvsOptions, Curve, Entrance, Logic, Node, NodeError, NodeOptions, OperatorKeys, TenantOptions,
 };
-use eigenshift_plugin::{ChainReadError, ChainReader, EventLog, Header};
+use eigenshift_plugin::{ChainReadError, ChainReader, Compiler, EventLog, Header};
 use eigenshift_types::{Address, B256, BlockRef, Bytes, Outcome, Service, TaskIndex};
 use futures::FutureExt;
 use futures::future::select_all;
@@ -95,6 +95,8 @@ pub struct Plan {
     pub last_obeys: bool,
     /// Everybody's timers.
     pub timers: Vec<Timer>,
+    /// Who compiles plugins.
+    pub compiler: Compiler,
 }
 
 impl Plan {
@@ -109,6 +111,7 @@ impl Plan {
             patience: |_| {},
             last_obeys: false,
             timers: Vec::new(),
+            compiler: Compiler::InThisProcess,
         }
     }
 }
@@ -129,6 +132,7 @@ pub struct Cluster {
     admin: bool,
     patience: fn(&mut Patience),
     timers: Vec<Timer>,
+    compiler: Compiler,
 }
 
 impl Cluster {
@@ -190,11 +194,12 @@ impl Cluster {
             admin: plan.admin,
             patience: plan.patience,
             timers: plan.timers.clone(),
+            compiler: plan.compiler.clone(),
         }
     }
 
     pub fn node_options(&self, number: usize, directory: &Path) -> NodeOptions {
-        let mut options = loopback(directory);
+        let mut options = NodeOptions { compiler: self.compiler.clone(), ..loopback(directory) };
         (self.patience)(&mut options.patience);
         if let Some((raft, http)) = self.operators[number].addresses {
             (options.raft, options.http) = (raft, http);

@@ -10,7 +10,7 @@ use eigenshift_ledger::command::activation_hash;
 use eigenshift_ledger::settings::Mode;
 use eigenshift_ledger::{Phase, State, TriggerId};
 use eigenshift_node::Logic;
-use eigenshift_plugin::{Bundle, Grants};
+use eigenshift_plugin::{Bundle, Compiler, Grants};
 use eigenshift_types::{B256, Bytes, NodeId, Outcome, Service, TaskIndex};
 use futures::future::join_all;
 use tokio::sync::{Semaphore, watch};
@@ -221,7 +221,7 @@ async fn settled(cluster: &Cluster, scale: &Scale) {
 ///
 /// # Panics
 /// When a task is lost, fails, or is answered by another version than was active at its place in the log.
-pub async fn run(scale: &Scale) -> Figures {
+pub async fn run(scale: &Scale, compiler: Compiler) -> Figures {
     let plan = Plan {
         settings: |settings| {
             settings.publishers = vec![publisher().address()];
@@ -229,6 +229,7 @@ pub async fn run(scale: &Scale) -> Figures {
             settings.max_open_tasks = 256;
             settings.retention = 65_536;
         },
+        compiler,
         ..Plan::of(scale.operators)
     };
     let mut cluster = Cluster::prepare(&plan).await;

@@ -6,7 +6,7 @@ use eigenshift_env::Env;
 use eigenshift_ledger::State;
 use eigenshift_ledger::settings::{Expiry, Mode};
 use eigenshift_node::Logic;
-use eigenshift_plugin::{Bundle, Grants, Host, HostOptions, Import};
+use eigenshift_plugin::{Bundle, Compiler, Grants, Host, HostOptions, Import};
 use eigenshift_types::{B256, BlockRef, Outcome, U256};
 use futures::future::join_all;
 
@@ -181,7 +181,7 @@ async fn a_bundle_that_gives_no_answers_is_rolled_back_by_those_who_get_none() {
 async fn no_task_is_lost_failed_or_answered_by_another_version_in_many_swaps_and_roll_backs_under_load() {
     let scale =
         Scale { operators: 3, tasks_per_second: 20, open: 8, swaps: 8, roll_backs: 4, functions: 0, between: 3 };
-    let figures = rounds::run(&scale).await;
+    let figures = rounds::run(&scale, Compiler::InThisProcess).await;
     assert_eq!((figures.ready.len(), figures.gaps.len()), (8, 12));
 }
 
