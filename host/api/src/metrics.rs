@@ -66,6 +66,7 @@ fn plugin(text: &mut Text, avs: &AvsHandle) {
         text.line(name, &label, value);
     }
     text.line("plugin_cpu_seconds_total", &label, counters.cpu.as_secs_f64());
+    text.line("plugin_around_cpu_seconds_total", &label, counters.cpu_around.as_secs_f64());
     for (code, count) in usage.failures {
         text.line("plugin_calls_failed_total", &format!("{label},code=\"{code}\""), count);
     }

@@ -1,8 +1,15 @@
 //! `cargo xtask bench plugin`: what a call costs, one figure a line, `name value unit`.
 //!
 //! A call is `on-task-request` of incredible-squaring in a fresh instance, without host calls, 256 bytes in. Processor
-//! time is the guest thread's from one answer to the next: waking up, taking the work, making and dropping the instance,
-//! answering. `floor` is the bare engine with the same settings in the same run, on one thread, without any of that.
+//! time (`cpu`) is the guest thread's for the call: limits set, the instance made, called and dropped. `around` is what the
+//! same thread uses from one call to the next: it wakes up, takes the work and hands the answer over; `caller` what the
+//! other side uses for both. Where there are virtual processors, most of these two is the hypervisor's price for waking
+//! another one. `per_core_per_second` counts all of a guest thread's time. `floor` is the bare engine with the same settings
+//! in the same run, on one thread, without any of the host.
+//!
+//! Another tenant's calls, two at a time, keep the guest thread at work all the while, as on a host with many AVSs: a
+//! call's wall time has one of them in it. The figures that begin with `lone_` are without: a thread that has slept finds
+//! its caches cold, and so has a call more to do.
 //! `reused` is the same in an instance that is kept from call to call, for those whose interpreter takes long to start.
 #![allow(
     clippy::unwrap_used,
@@ -79,9 +86,9 @@ fn task() -> Task {
 
 async fn calls(name: &str, plugin: &Plugin, env: &Env) -> f64 {
     let (task, chain) = (task(), Arc::new(NoChain) as Arc<dyn ChainReader>);
-    let (mut wall, mut cpu, mut caller) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut wall, mut cpu, mut around, mut caller) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..WARM_UP + CALLS {
-        let (before, own, start) = (plugin.counters().cpu, env.threads.cpu_time(), Instant::now());
+        let (before, own, start) = (plugin.counters(), env.threads.cpu_time(), Instant::now());
         let answer = plugin.on_task_request(&task, Arc::clone(&chain)).await;
         let elapsed = start.elapsed();
         if round == 0
@@ -91,7 +98,9 @@ async fn calls(name: &str, plugin: &Plugin, env: &Env) -> f64 {
         }
         if round >= WARM_UP {
             wall.push(elapsed);
-            cpu.push(plugin.counters().cpu - before);
+            let after = plugin.counters();
+            cpu.push(after.cpu - before.cpu);
+            around.push(after.cpu_around - before.cpu_around);
             caller.push(env.threads.cpu_time() - own);
         }
     }
@@ -100,8 +109,17 @@ async fn calls(name: &str, plugin: &Plugin, env: &Env) -> f64 {
     print(&format!("{name}_p99_us"), percentile(&mut wall, 99), "us");
     print(&format!("{name}_cpu_p50_us"), p50, "us");
     print(&format!("{name}_cpu_p99_us"), percentile(&mut cpu, 99), "us");
+    print(&format!("{name}_around_cpu_p50_us"), percentile(&mut around, 50), "us");
     print(&format!("{name}_caller_cpu_p50_us"), percentile(&mut caller, 50), "us");
     p50
+}
+
+/// Calls without a pause.
+async fn keep_busy(neighbour: &Plugin) {
+    let (task, chain) = (task(), Arc::new(NoChain) as Arc<dyn ChainReader>);
+    loop {
+        let _ = neighbour.on_task_request(&task, Arc::clone(&chain)).await;
+    }
 }
 
 /// Calls that one guest thread ends in a second when there is always work for it.
@@ -120,9 +138,13 @@ async fn throughput(prefix: &str, plugin: &Plugin) {
             })
         })
         .collect();
-    let used = plugin.counters().cpu;
+    let all = || {
+        let counters = plugin.counters();
+        counters.cpu + counters.cpu_around
+    };
+    let used = all();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let used = plugin.counters().cpu - used;
+    let used = all() - used;
     for caller in callers {
         caller.abort();
     }
@@ -165,6 +187,7 @@ async fn loading(prefix: &str, bundle: &Bundle, env: &Env) {
 fn main() {
     let env = Env::real();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let rust = bundle("incredible-squaring").expect("cargo xtask guests builds it");
     for (prefix, name) in
         [("", "incredible-squaring"), ("js_", "incredible-squaring-js"), ("python_", "incredible-squaring-py")]
     {
@@ -175,7 +198,14 @@ fn main() {
         let host = Host::new(HostOptions { guest_threads: 1, ..HostOptions::default() }, &env).unwrap();
         let load = |bundle: &Bundle| runtime.block_on(host.load(bundle.clone(), &Grants::all())).unwrap();
         let plugin = load(&bundle);
+        let neighbour = load(&rust);
+        let busy = runtime.spawn(async move { futures::join!(keep_busy(&neighbour), keep_busy(&neighbour)) });
         let p50 = runtime.block_on(calls(&format!("{prefix}call_fresh"), &plugin, &env));
+        busy.abort();
+        let _ = runtime.block_on(busy);
+        if prefix.is_empty() {
+            runtime.block_on(calls("lone_call_fresh", &plugin, &env));
+        }
         // With a runtime of its own.
         floor(prefix, &bundle, &env, p50);
         runtime.block_on(throughput(prefix, &plugin));

@@ -58,6 +58,8 @@ pub struct Counters {
     pub log_lines_dropped: u64,
     /// Processor time of the guest threads, instances made and dropped included.
     pub cpu: Duration,
+    /// Processor time of the guest threads around the calls: to wake up for one, take it up, and hand its answer over.
+    pub cpu_around: Duration,
 }
 
 struct Inner {

@@ -37,6 +37,7 @@ impl AddAssign for Counters {
         self.log_lines += other.log_lines;
         self.log_lines_dropped += other.log_lines_dropped;
         self.cpu += other.cpu;
+        self.cpu_around += other.cpu_around;
     }
 }
 

@@ -17,7 +17,7 @@ use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 
-use super::executor::{Executor, Outcome, TICK};
+use super::executor::{Executor, Outcome, TICK, Used};
 use super::gate::{Gate, Place, TenantId};
 use super::imports::{CallState, ChainAccess, Log, MAX_HOST_CALLS, TooManyHostCalls, table};
 use super::limiter::{Limiter, OutOfMemory};
@@ -60,8 +60,7 @@ pub(crate) struct Totals {
     pub http_refused: AtomicU64,
     pub log_lines: AtomicU64,
     pub log_lines_dropped: AtomicU64,
-    /// Nanoseconds of processor time.
-    pub cpu: Arc<AtomicU64>,
+    pub cpu: Arc<Used>,
 }
 
 impl Totals {
@@ -79,7 +78,8 @@ impl Totals {
             http_refused: read(&self.http_refused),
             log_lines: read(&self.log_lines),
             log_lines_dropped: read(&self.log_lines_dropped),
-            cpu: Duration::from_nanos(read(&self.cpu)),
+            cpu: Duration::from_nanos(read(&self.cpu.calls)),
+            cpu_around: Duration::from_nanos(read(&self.cpu.around)),
         }
     }
 }

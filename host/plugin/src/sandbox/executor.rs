@@ -54,6 +54,15 @@ pub(crate) enum Outcome<T> {
     Late,
 }
 
+/// Processor time of guest threads, in nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Used {
+    /// Of calls: instances made and dropped included.
+    pub calls: AtomicU64,
+    /// Around them: threads that wake up for one, take it up and hand its answer over.
+    pub around: AtomicU64,
+}
+
 thread_local! {
     /// Processor time of this thread that is accounted for.
     static ACCOUNTED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
@@ -166,8 +175,8 @@ struct Job {
     shared: Arc<Shared>,
     tenant: TenantId,
     end: Duration,
-    /// Nanoseconds of processor time that the tenant's calls have used.
-    cpu: Arc<AtomicU64>,
+    /// What the plugin's calls have used.
+    cpu: Arc<Used>,
     future: Mutex<Option<BoxFuture<'static, ()>>>,
     answer: Arc<dyn Wanted>,
     /// One of [`IDLE`], [`QUEUED`], [`RUNNING`], [`AGAIN`].
@@ -252,15 +261,17 @@ impl Job {
             }
             return false;
         }
+        self.shared.account(&self.cpu.around);
         let waker = Waker::from(Arc::clone(self));
         let accounted = ACCOUNTED.get();
         // A host function that panics ends its call, not the thread; the caller is told by the dropped answer.
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
         let goes_on = matches!(polled, Ok(Poll::Pending)) && !self.shared.stopping.load(Ordering::Acquire);
         if goes_on {
-            self.shared.account(&self.cpu);
+            self.shared.account(&self.cpu.calls);
         } else {
             *place = None;
+            self.shared.account(&self.cpu.around);
             self.shared.active.fetch_sub(1, Ordering::Relaxed);
         }
         let used = ACCOUNTED.get().saturating_sub(accounted);
@@ -339,7 +350,7 @@ impl Shared {
         Speed::Slow
     }
 
-    /// Adds what this thread has used since it last did so. The hand-over of an answer counts for the next call.
+    /// Adds what this thread has used since it last did so.
     fn account(&self, cpu: &AtomicU64) {
         let now = self.threads.cpu_time();
         let used = now.saturating_sub(ACCOUNTED.replace(now));
@@ -415,12 +426,12 @@ impl Executor {
     }
 
     /// Does a tenant's work, which ends by itself or when the clock says `end`. It is dropped when the caller goes away.
-    /// `cpu` counts what it uses, in nanoseconds.
+    /// `cpu` counts what it uses.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         tenant: TenantId,
         end: Duration,
-        cpu: &Arc<AtomicU64>,
+        cpu: &Arc<Used>,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<Outcome<T>, WorkerLost> {
         let (reply, result) = oneshot::channel();
@@ -430,7 +441,7 @@ impl Executor {
         let future = Box::pin(async move {
             let done = work.await;
             // Before the answer: whoever has it sees what it cost.
-            shared.account(&used);
+            shared.account(&used.calls);
             if let Some(answer) = told.0.lock().take() {
                 // Whoever asked may have gone in this moment.
                 let _ = answer.send(Outcome::Done(done));
