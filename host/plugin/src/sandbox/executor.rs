@@ -2,9 +2,9 @@
 //!
 //! Guests never run on the caller's runtime: one that computes for long would hold its I/O up. A call begins on one of
 //! the fast threads, where a usual one ends, however often it waits for what it reads. One that computes for longer than a
-//! quantum goes on with the slow threads, which have the lowest priority of the machine. In both, tenants take turns. A
-//! tenant that does in one turn what nothing interrupts (bulk operations, large lists) has its next calls begin on the slow
-//! threads.
+//! quantum goes on with the slow threads, which have the lowest priority of the machine, and so do its
+//! tenant's next calls from their beginning: else one call after the other would each have its first quantum at everybody
+//! else's expense. In both, tenants take turns.
 
 use std::cell::Cell;
 use std::cmp::Reverse;
@@ -28,12 +28,9 @@ use super::gate::TenantId;
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 /// Processor time that a call has on the fast threads, over all its turns there.
-const FAST: Duration = Duration::from_millis(2);
+const FAST: Duration = Duration::from_millis(1);
 
-/// Processor time of one turn that only what nothing interrupts can take: a quantum is two ticks at most.
-const HOGGING: Duration = Duration::from_millis(5);
-
-/// Calls of a tenant that begin on the slow threads after one that hogged a fast one.
+/// Calls of a tenant that begin on the slow threads after one that took longer than that.
 const PENALTY: u32 = 64;
 /// All of them.
 const FOR_GOOD: u32 = u32::MAX;
@@ -119,7 +116,7 @@ struct Shared {
     asleep: AtomicBool,
     wake: Notify,
     threads: Arc<dyn env::Threads>,
-    /// Tenants that hogged a fast thread, with how many of their calls are to begin on slow ones.
+    /// Tenants whose calls took long, with how many of their next ones are to begin on slow threads.
     penalties: Mutex<BTreeMap<TenantId, u32>>,
     /// Ends of the calls that did not end in their first turn, soonest first.
     ends: Mutex<BinaryHeap<Reverse<End>>>,
@@ -276,15 +273,14 @@ impl Job {
         }
         let used = ACCOUNTED.get().saturating_sub(accounted);
         let mut progress = self.progress.lock();
-        if progress.speed == Speed::Fast && used >= HOGGING {
-            self.shared.penalties.lock().insert(self.tenant, PENALTY);
-        }
         if goes_on && !std::mem::replace(&mut progress.begun, true) {
             self.shared.ends.lock().push(Reverse(End(self.end, Arc::downgrade(self))));
         }
-        progress.used = progress.used.saturating_add(used);
-        if progress.used >= FAST {
+        let before = progress.used;
+        progress.used = before.saturating_add(used);
+        if before < FAST && progress.used >= FAST {
             progress.speed = Speed::Slow;
+            self.shared.penalize(self.tenant);
         }
         goes_on
     }
@@ -334,6 +330,13 @@ impl Shared {
             Speed::Fast => &self.fast,
             Speed::Slow => &self.slow,
         }
+    }
+
+    /// Has a tenant's next calls begin on the slow threads.
+    fn penalize(&self, tenant: TenantId) {
+        let mut penalties = self.penalties.lock();
+        let left = penalties.entry(tenant).or_default();
+        *left = PENALTY.max(*left);
     }
 
     /// Where a tenant's next call begins.
@@ -526,5 +529,35 @@ mod tests {
             assert!(executor.0.first_speed(shadow) == Speed::Slow);
             assert!(executor.0.first_speed(other) == Speed::Fast);
         }
+        executor.0.penalize(shadow);
+        assert!(executor.0.first_speed(shadow) == Speed::Slow, "it stays so");
+    }
+
+    /// Computes for so long without waiting.
+    fn compute(time: Duration) -> impl Future<Output = ()> + Send {
+        async move {
+            let begun = Env::real().threads.cpu_time();
+            while Env::real().threads.cpu_time().saturating_sub(begun) < time {}
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_after_a_long_one_begin_on_slow_threads_until_there_were_enough_short_ones() {
+        let executor = Executor::start(&Env::real(), &Engine::default(), 1).unwrap();
+        let (tenant, other) = (TenantId(1), TenantId(2));
+        let end = Env::real().clock.monotonic() + Duration::from_secs(300);
+        let run = async |time| executor.run(tenant, end, &Arc::default(), compute(time)).await.is_ok();
+        assert!(run(Duration::ZERO).await);
+        assert!(executor.0.penalties.lock().is_empty());
+        assert!(run(FAST).await);
+        // The answer comes a moment before the account is made up.
+        while executor.0.penalties.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..PENALTY {
+            assert!(executor.0.first_speed(tenant) == Speed::Slow);
+        }
+        assert!(executor.0.first_speed(tenant) == Speed::Fast);
+        assert!(executor.0.first_speed(other) == Speed::Fast);
     }
 }
