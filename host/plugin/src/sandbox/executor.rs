@@ -534,11 +534,9 @@ mod tests {
     }
 
     /// Computes for so long without waiting.
-    fn compute(time: Duration) -> impl Future<Output = ()> + Send {
-        async move {
-            let begun = Env::real().threads.cpu_time();
-            while Env::real().threads.cpu_time().saturating_sub(begun) < time {}
-        }
+    async fn compute(time: Duration) {
+        let begun = Env::real().threads.cpu_time();
+        while Env::real().threads.cpu_time().saturating_sub(begun) < time {}
     }
 
     #[tokio::test]
