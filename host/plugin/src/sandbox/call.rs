@@ -376,6 +376,7 @@ impl Limited {
 }
 
 /// In an instance that is kept, if there is one. What fails there is none of this call's: it is run again in a fresh one.
+/// Each attempt has the call's limits on fuel, reads and requests; the deadline is one for both.
 async fn run<R, F>(
     pre: InstancePre<CallState>,
     parts: Parts,
