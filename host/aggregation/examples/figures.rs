@@ -106,8 +106,8 @@ fn scheme<S: Scheme>(prefix: &str, secret: impl Fn(&[u8; 32]) -> S::SecretKey) -
         ("sign", median(50, || S::sign(&secrets[0], digest(1)))),
         ("verify_single", median(50, || assert!(S::verify(&key, digest(1), &signature)))),
         ("batch64_same", median(30, || good(S::verify_same(digest(1), &same[..64])))),
-        ("batch1000_same", median(10, || good(S::verify_same(digest(1), &same)))),
-        ("batch64_distinct", median(10, || good(S::verify_each(&distinct)))),
+        ("batch1000_same", median(20, || good(S::verify_same(digest(1), &same)))),
+        ("batch64_distinct", median(20, || good(S::verify_each(&distinct)))),
     ]);
     for (name, micros) in &figures {
         let verb = if name.starts_with("batch") { "verify_" } else { "" };
@@ -143,7 +143,7 @@ fn references() -> f64 {
     use ark_ec::{AffineRepr, CurveGroup};
     let (hash, secret) = (G1Affine::generator(), Fr::from(123_456_789_u64) * Fr::from(u64::MAX));
     let (signature, key) = ((hash * secret).into_affine(), (G2Affine::generator() * secret).into_affine());
-    let verify = median(50, || assert!(Bn254::pairing(hash, key) == Bn254::pairing(signature, G2Affine::generator())));
+    let verify = median(100, || assert!(Bn254::pairing(hash, key) == Bn254::pairing(signature, G2Affine::generator())));
     print("ref_arkworks_bn254_verify_us", verify, "us");
     let product = median(50, || Bn254::multi_pairing([hash, -signature], [key, G2Affine::generator()]));
     print("ref_arkworks_bn254_product_us", product, "us");
@@ -216,7 +216,7 @@ impl Cluster {
 fn certify(count: usize) -> f64 {
     let cluster = Cluster::new(count);
     let shares = cluster.shares(1);
-    median(20, || {
+    median(100, || {
         let mut core = Core::new(1);
         core.open(cluster.task(1, 100), Duration::ZERO).unwrap();
         let ticket = |share: &Share| match core.admit(share) {

@@ -208,8 +208,8 @@ pub struct Cluster {
 /// Everything the cluster has agreed on.
 ///
 /// Invariants: at most one live task under leadership rotation and never more than `max_open_tasks`; a closed task is
-/// never live again; `order` holds the closed tasks' indices, oldest first, at most `retention`; every kept task's
-/// operator set is in `sets`.
+/// never live again; `ended` holds the closed tasks' indices, those whose end was logged first in front, at most
+/// `retention`; `unsettled` holds those of the unsettled tasks; every kept task's operator set is in `sets`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Index of the last entry applied.
@@ -236,8 +236,14 @@ pub struct State {
     pub latest_set: Option<B256>,
     /// Tasks: all live ones and the newest ended ones.
     pub tasks: BTreeMap<TaskIndex, Task>,
-    /// Ended tasks, oldest first.
+    /// Ended tasks, oldest end first. A receipt that takes the place of a disputed one is a new end.
     pub ended: VecDeque<TaskIndex>,
+    /// How many ends there have been.
+    pub ends: u64,
+    /// Tasks whose aggregator has something to do. It follows from `tasks`, and is no part of a snapshot: so that nobody
+    /// looks through all that are kept.
+    #[serde(skip)]
+    pub unsettled: BTreeSet<TaskIndex>,
     /// One above the highest index used.
     pub next_index: TaskIndex,
     /// Indices below it are used or lost.
@@ -294,7 +300,10 @@ impl State {
     /// # Errors
     /// [`frame::FrameError`] says which check failed.
     pub fn restore(bytes: &[u8]) -> Result<Self, frame::FrameError> {
-        frame::decode(SNAPSHOT_VERSION, bytes, MAX_SNAPSHOT_BYTES)
+        let mut state: Self = frame::decode(SNAPSHOT_VERSION, bytes, MAX_SNAPSHOT_BYTES)?;
+        let unsettled = state.tasks.iter().filter(|(_, task)| task.is_unsettled());
+        state.unsettled = unsettled.map(|(index, _)| *index).collect();
+        Ok(state)
     }
 
     /// The live task of an index.
@@ -305,12 +314,18 @@ impl State {
 
     /// Live tasks, ascending by index.
     pub fn live_tasks(&self) -> impl Iterator<Item = &Task> {
-        self.tasks.values().filter(|task| task.is_live())
+        self.unsettled_tasks().filter(|task| task.is_live())
     }
 
     /// Tasks whose aggregator has something to do, ascending by index.
     pub fn unsettled_tasks(&self) -> impl Iterator<Item = &Task> {
-        self.tasks.values().filter(|task| task.is_unsettled())
+        self.unsettled.iter().filter_map(|index| self.tasks.get(index))
+    }
+
+    /// Tasks that ended after there had been so many ends, newest end first: of those that are still kept.
+    pub fn ended_since(&self, ends: u64) -> impl Iterator<Item = &Task> {
+        let count = usize::try_from(self.ends.saturating_sub(ends)).unwrap_or(usize::MAX);
+        self.ended.iter().rev().take(count).filter_map(|index| self.tasks.get(index))
     }
 
     /// The member that an account's operator runs now.

@@ -27,7 +27,7 @@ use crate::inspect::inspect;
 use crate::manifest::{Import, Manifest};
 use crate::plugin::{Origin, Plugin};
 use crate::sandbox::call::{Code, Shared, text};
-use crate::sandbox::executor::Executor;
+use crate::sandbox::executor::{Executor, Member};
 use crate::sandbox::gate::{Gate, Shares, TenantId};
 use crate::sandbox::imports::CallState;
 use crate::sandbox::settings;
@@ -190,7 +190,7 @@ pub struct TenantOptions {
 /// Whose calls share: one AVS. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tenant {
-    id: TenantId,
+    member: Arc<Member>,
     options: Arc<TenantOptions>,
     http: Arc<Client>,
     account: Arc<Account>,
@@ -311,9 +311,13 @@ impl Host {
     /// As [`Host::tenant`], with what the node gives it.
     #[must_use]
     pub fn tenant_with(&self, options: TenantOptions) -> Tenant {
-        let id = TenantId(self.0.tenants.fetch_add(1, Ordering::Relaxed));
+        self.admit(Member::new, options)
+    }
+
+    fn admit(&self, member: impl FnOnce(TenantId) -> Member, options: TenantOptions) -> Tenant {
+        let member = Arc::new(member(TenantId(self.0.tenants.fetch_add(1, Ordering::Relaxed))));
         let http = Arc::new(Client::new(&self.0.shared.env, options.http.clone()));
-        Tenant { id, options: Arc::new(options), http, account: Arc::default() }
+        Tenant { member, options: Arc::new(options), http, account: Arc::default() }
     }
 
     /// A tenant for versions that run in the shadow of the active one, with what that one is given, but that nothing is
@@ -322,9 +326,7 @@ impl Host {
     pub fn shadow_tenant(&self, mut options: TenantOptions) -> Tenant {
         options.keyvalue = options.keyvalue.as_ref().map(KeyValueStore::read_only);
         options.http.reads_only = true;
-        let tenant = self.tenant_with(options);
-        self.0.shared.executor.keep_slow(tenant.id);
-        tenant
+        self.admit(Member::kept_slow, options)
     }
 
     /// As [`Host::load`], for a tenant that may have other plugins: the versions of one AVS's.
@@ -373,8 +375,8 @@ impl Host {
             redactor: Arc::new(secrets.redactor()),
             secrets,
             pre,
-            tenant: tenant.id,
-            reuse: Reuse::new(&self.0.shelf, tenant.id, manifest.reuse_calls),
+            tenant: Arc::clone(&tenant.member),
+            reuse: Reuse::new(&self.0.shelf, tenant.member.id, manifest.reuse_calls),
             totals: Arc::clone(&account.totals),
             account,
         };

@@ -137,7 +137,7 @@ impl Plugin {
     pub fn usage(&self) -> Usage {
         let code = &self.0.code;
         let (counters, failures) = code.account.account();
-        let (calls_running, memory_reserved) = code.shared.gate.held(code.tenant);
+        let (calls_running, memory_reserved) = code.shared.gate.held(code.tenant.id);
         Usage { counters, failures, calls_running, memory_reserved }
     }
 

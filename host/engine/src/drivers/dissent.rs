@@ -20,8 +20,8 @@ struct Ended {
     expired: bool,
 }
 
-/// Ended tasks of a version on trial, to which there is an alternative.
-fn ended(state: &State, compared: &BTreeSet<TaskIndex>) -> Vec<Ended> {
+/// Tasks of a version on trial, to which there is an alternative, that ended after there had been so many ends.
+fn ended(state: &State, ends: u64, compared: &BTreeSet<TaskIndex>) -> Vec<Ended> {
     let on_trial = state.settings.as_ref().is_some_and(|settings| state.trial.tasks <= settings.trial.tasks);
     if !on_trial || state.former_bundles.is_empty() {
         return Vec::new();
@@ -32,7 +32,7 @@ fn ended(state: &State, compared: &BTreeSet<TaskIndex>) -> Vec<Ended> {
         let expired = *outcome == Outcome::Expired;
         Some(Ended { index: task.spec.index, certified: certified.collect(), expired })
     };
-    let fresh = state.tasks.values().filter(|task| task.spec.bundle_digest == state.bundle);
+    let fresh = state.ended_since(ends).filter(|task| task.spec.bundle_digest == state.bundle);
     fresh.filter(|task| !compared.contains(&task.spec.index)).filter_map(of).collect()
 }
 
@@ -53,12 +53,16 @@ pub(crate) async fn run(context: Arc<Context>) {
         return;
     }
     let mut changes = context.ledger.changes();
-    let mut compared = BTreeSet::new();
+    // A task whose receipt was replaced ends more than once.
+    let (mut compared, mut ends) = (BTreeSet::new(), 0);
     loop {
         changes.borrow_and_update();
         let fresh = context.ledger.read(|state| {
-            compared.retain(|index| state.tasks.contains_key(index));
-            ended(state, &compared)
+            let fresh = ended(state, std::mem::replace(&mut ends, state.ends), &compared);
+            if !fresh.is_empty() {
+                compared.retain(|index| state.tasks.contains_key(index));
+            }
+            fresh
         });
         for task in fresh {
             compared.insert(task.index);

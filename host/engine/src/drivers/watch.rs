@@ -29,24 +29,32 @@ enum Subject {
     Receipt(B256, B256),
 }
 
+/// What was checked is remembered until it has become twice as much, and so much more, as at the last look at which of it
+/// is still kept.
+const ROOM: usize = 256;
+
 type Checked = BTreeSet<(TaskIndex, Subject)>;
 
 pub(crate) async fn run(context: Arc<Context>) {
     let mut changes = context.ledger.changes();
     // What was there before this process started was checked by the one before.
-    let mut checked: Checked = context.ledger.read(|state| state.tasks.values().flat_map(subjects).collect());
+    let (mut checked, mut ends) = context.ledger.read(|state| {
+        let subjects: Checked = state.tasks.values().flat_map(subjects).collect();
+        (subjects, state.ends)
+    });
+    let mut most = 0;
     let mut turn: Option<B256> = context.ledger.read(|state| state.rotation.choice.as_ref().map(|choice| choice.seed));
     loop {
-        let (fresh, known) = context.ledger.read(|state| {
-            let fresh: Vec<Task> = state
-                .tasks
-                .values()
-                .filter(|task| subjects(task).any(|subject| !checked.contains(&subject)))
-                .cloned()
-                .collect();
-            (fresh, state.tasks.keys().copied().collect::<BTreeSet<_>>())
+        let fresh: Vec<Task> = context.ledger.read(|state| {
+            let changed = state.unsettled_tasks().chain(state.ended_since(std::mem::replace(&mut ends, state.ends)));
+            let fresh = changed.filter(|task| subjects(task).any(|subject| !checked.contains(&subject)));
+            let fresh = fresh.cloned().collect();
+            if checked.len() >= most {
+                checked.retain(|(index, _)| state.tasks.contains_key(index));
+                most = 2 * checked.len() + ROOM;
+            }
+            fresh
         });
-        checked.retain(|(index, _)| known.contains(index));
         for task in fresh {
             check(&context, &task, &mut checked);
         }

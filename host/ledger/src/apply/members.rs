@@ -297,11 +297,13 @@ fn dispute(state: &mut State, context: Context, task: Option<TaskIndex>) {
     let about = |known: &&Complaints| known.kind == ComplaintKind::Receipt && known.task == task;
     let by: BTreeSet<&NodeId> = state.complaints.iter().filter(about).flat_map(|known| known.by.keys()).collect();
     let members = by.into_iter().filter(|node| state.members.contains_key(node)).count();
-    let Some(task) = task.and_then(|task| state.tasks.get_mut(&task)) else { return };
+    let Some(index) = task else { return };
+    let Some(task) = state.tasks.get_mut(&index) else { return };
     let finalized = matches!(task.phase, Phase::Closed(Ending::Finalized { .. }));
     if finalized && !task.disputed && members * 2 > state.members.len() {
         task.disputed = true;
         task.aggregator = context.author;
         task.assignment_epoch = task.assignment_epoch.saturating_add(1);
+        state.unsettled.insert(index);
     }
 }

@@ -193,6 +193,7 @@ pub(super) fn create(state: &mut State, context: Context, create: CreateTask) ->
         disputed: false,
     };
     state.tasks.insert(index, task);
+    state.unsettled.insert(index);
     if let Some(former) = former {
         drop_unused_set(state, former);
     }
@@ -413,6 +414,10 @@ fn settle(state: &mut State, context: Context, index: TaskIndex, ending: Ending)
     }
     task.phase = ending;
     task.disputed = false;
+    state.unsettled.remove(&index);
+    state.ended.retain(|known| *known != index);
+    state.ended.push_back(index);
+    state.ends = state.ends.saturating_add(1);
     state.complaints.retain(|known| !(known.kind == ComplaintKind::Receipt && known.task == Some(index)));
     Ok(Accepted::Plain)
 }
@@ -423,10 +428,13 @@ fn end(state: &mut State, index: TaskIndex, ending: Ending) -> Outcome {
     let seed = task.spec.reference_block.hash;
     let (settings, _) = agreed(state)?;
     let (retention, rotation) = (settings.retention as usize, settings.rotation);
+    state.unsettled.remove(&index);
     state.ended.push_back(index);
+    state.ends = state.ends.saturating_add(1);
     while state.ended.len() > retention {
         let Some(oldest) = state.ended.pop_front() else { break };
         if let Some(gone) = state.tasks.remove(&oldest) {
+            state.unsettled.remove(&oldest);
             state.index_floor = state.index_floor.max(oldest.saturating_add(1));
             drop_unused_set(state, gone.spec.set_digest);
         }

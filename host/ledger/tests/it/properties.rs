@@ -101,15 +101,26 @@ fn play(sim: &mut Sim, author: usize, step: Step) {
     }
 }
 
-/// How each task ended, and whether its receipt is disputed.
-type Endings = BTreeMap<TaskIndex, (Outcome, bool)>;
-type Certified = BTreeMap<(TaskIndex, ResponseKey), B256>;
+/// What was so before.
+#[derive(Default)]
+struct Seen {
+    /// How each task ended, and whether its receipt is disputed.
+    endings: BTreeMap<TaskIndex, (Outcome, bool)>,
+    certified: BTreeMap<(TaskIndex, ResponseKey), B256>,
+    ends: u64,
+}
 
-/// Whatever was final before is so still.
-fn check_finality(state: &State, endings: &mut Endings, certified: &mut Certified) -> Result<(), TestCaseError> {
+/// Whatever was final before is so still, and who asks what ended since is told.
+fn check_finality(state: &State, seen: &mut Seen) -> Result<(), TestCaseError> {
+    prop_assert!(*state == State::restore(&state.snapshot()).unwrap(), "a snapshot says everything");
+    let Seen { endings, certified, ends } = seen;
+    let since: Vec<TaskIndex> =
+        state.ended_since(std::mem::replace(ends, state.ends)).map(|task| task.spec.index).collect();
     for (index, task) in &state.tasks {
         if let Phase::Closed(outcome) = &task.phase {
             let known = endings.insert(*index, (outcome.clone(), task.disputed));
+            let ended = known.as_ref().is_none_or(|(before, _)| before != outcome);
+            prop_assert_eq!(since.contains(index), ended, "task {}", index);
             let (before, disputed) = known.unwrap_or_else(|| (outcome.clone(), false));
             // A disputed receipt may give way to another one; the outcome stays.
             let receipts =
@@ -140,10 +151,10 @@ proptest! {
     ) {
         let mode = if leadership { Mode::Leadership } else { Mode::Assignment };
         let mut sim = Sim::new(mode);
-        let (mut endings, mut certified) = (Endings::new(), Certified::new());
+        let mut seen = Seen::default();
         for (author, step) in steps {
             play(&mut sim, author, step);
-            check_finality(sim.state(), &mut endings, &mut certified)?;
+            check_finality(sim.state(), &mut seen)?;
         }
         let cut = cut.index(sim.log.len());
         // The whole log, in one batch.

@@ -71,7 +71,7 @@ fn golden_log_entry_and_snapshot() {
     assert_eq!(hex::encode(keccak256(&entry)), "ac74375f334de2a15536ef9eb79acf362aee604b2bbae25e99823be51c75135c");
     assert_eq!(
         hex::encode(keccak256(sim.machine.snapshot())),
-        "69f2659b0c577cb33cb43030892056be0484a968c23768f95c72d7d2489ddfe8"
+        "e52ff7fcd90746d6a9a762b38eb6df92e12e44452fa7a34ebf4be165a74525b7"
     );
 }
 

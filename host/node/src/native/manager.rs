@@ -269,23 +269,23 @@ impl<T: Payload, K: Payload, S: SignedResponse<Response = K>> TaskConsensusManag
     pub async fn certificates(&self) -> Result<impl Stream<Item = Certified<K>> + Send + use<T, K, S>, ManagerError> {
         let handle = self.handle().await?;
         let changes = handle.changes();
-        let start = (handle, changes, BTreeSet::new(), Vec::<Certificate>::new());
-        Ok(futures::stream::unfold(start, async |(handle, mut changes, mut given, mut waiting)| {
+        let start = (handle, changes, (BTreeSet::new(), 0), Vec::<Certificate>::new());
+        Ok(futures::stream::unfold(start, async |(handle, mut changes, (mut given, mut ends), mut waiting)| {
             loop {
                 if let Some(certificate) = waiting.pop() {
                     let response = frame::from_canonical(&certificate.payload).ok();
-                    return Some((Certified { certificate, response }, (handle, changes, given, waiting)));
+                    return Some((Certified { certificate, response }, (handle, changes, (given, ends), waiting)));
                 }
                 changes.borrow_and_update();
                 handle.read(|state| {
-                    for task in state.tasks.values().rev() {
-                        for certificate in task.certificates.values().rev() {
-                            if given.insert((certificate.task, certificate.key.clone())) {
-                                waiting.push(certificate.clone());
-                            }
-                        }
+                    let ended = state.ended_since(std::mem::replace(&mut ends, state.ends));
+                    let fresh = state.unsettled_tasks().chain(ended).flat_map(|task| task.certificates.values());
+                    waiting.extend(fresh.filter(|one| given.insert((one.task, one.key.clone()))).cloned());
+                    // The last one is given next.
+                    waiting.sort_by(|one, other| (other.task, &other.key).cmp(&(one.task, &one.key)));
+                    if !waiting.is_empty() {
+                        given.retain(|(task, _)| state.tasks.contains_key(task));
                     }
-                    given.retain(|(task, _)| state.tasks.contains_key(task));
                 });
                 if waiting.is_empty() && changes.changed().await.is_err() {
                     return None;

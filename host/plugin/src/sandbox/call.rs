@@ -17,7 +17,7 @@ use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 
-use super::executor::{Executor, Outcome, TICK, Used};
+use super::executor::{Executor, Member, Outcome, TICK, Used};
 use super::gate::{Gate, Place, TenantId};
 use super::imports::{CallState, ChainAccess, Log, MAX_HOST_CALLS, TooManyHostCalls, table};
 use super::limiter::{Limiter, OutOfMemory};
@@ -104,7 +104,7 @@ pub(crate) struct Code {
     pub redactor: Arc<Redactor>,
     pub pre: InstancePre<CallState>,
     /// With whom its calls share places and time.
-    pub tenant: TenantId,
+    pub tenant: Arc<Member>,
     /// Keeps instances for its calls; none when each has a fresh one.
     pub reuse: Option<Reuse>,
     pub totals: Arc<Totals>,
@@ -179,6 +179,20 @@ fn classify_start(error: &wasmtime::Error, refused_memory: bool, redactor: &Reda
     }
 }
 
+/// What is done in an instance once it has started.
+pub(crate) trait Body<R>:
+    for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>> + Clone + Send + 'static
+{
+}
+
+impl<R, F> Body<R> for F where
+    F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
 /// What the state of a call is made of: for a second attempt, too.
 #[derive(Clone)]
 struct Parts {
@@ -194,6 +208,16 @@ struct Parts {
 }
 
 impl Parts {
+    /// For a second attempt: what the first one took of the AVS's store and sent to others counts for both. What everybody's
+    /// answer must follow from (fuel, host calls, chain reads) begins anew, as where there was no first attempt.
+    fn after(mut self, failed: &CallState) -> Self {
+        self.keyvalue = failed.keyvalue.clone();
+        if let (Some((_, Some(http))), Some(wasi)) = (&mut self.wasi, &failed.wasi) {
+            http.sent = wasi.sent();
+        }
+        self
+    }
+
     fn state(self) -> CallState {
         let Self { limiter, log, chain, config, keyvalue, secrets, wasi, totals } = self;
         let wasi = wasi.map(|(moment, http)| Box::new(wasi::State::new(moment, log.another(), Hooks::new(http))));
@@ -224,6 +248,7 @@ impl Code {
                 plugin: Arc::clone(&self.name),
                 redactor: Arc::clone(&self.redactor),
                 totals: Arc::clone(&self.totals),
+                sent: 0,
             })
         };
         Parts {
@@ -256,16 +281,9 @@ impl Code {
 
     /// Runs `body` on an instance, a fresh one unless the bundle asks for others: takes a slot, sets every limit,
     /// instantiates, and drops everything at the end.
-    pub(crate) async fn call<R, F>(&self, context: Context, body: F) -> Result<R, CallError>
-    where
-        R: Send + 'static,
-        F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>>
-            + Clone
-            + Send
-            + 'static,
-    {
+    pub(crate) async fn call<R: Send + 'static>(&self, context: Context, body: impl Body<R>) -> Result<R, CallError> {
         let shared = &self.shared;
-        let place = enter(shared, self.tenant, self.limits.memory_bytes).await;
+        let place = enter(shared, self.tenant.id, self.limits.memory_bytes).await;
         let place = place.inspect_err(|error| self.account.failed(error.code()))?;
         let (export, task) = (context.export, context.task);
         let limits = Limited { fuel: self.limits.fuel, deadline: shared.deadline };
@@ -287,7 +305,7 @@ impl Code {
         let work = work.in_current_span();
         // On time-out the store is dropped where it is suspended.
         let end = shared.env.clock.monotonic().saturating_add(shared.deadline);
-        let result = match shared.executor.run(self.tenant, end, &self.totals.cpu, work).await {
+        let result = match shared.executor.run(&self.tenant, end, &self.totals.cpu, work).await {
             Ok(Outcome::Done(result)) => result,
             Ok(Outcome::Late) => Err(CallError::Deadline),
             Err(lost) => Err(CallError::Internal(lost.to_string())),
@@ -376,21 +394,14 @@ impl Limited {
 }
 
 /// In an instance that is kept, if there is one. What fails there is none of this call's: it is run again in a fresh one.
-/// Each attempt has the call's limits on fuel, reads and requests; the deadline is one for both.
-async fn run<R, F>(
+/// The deadline is one for both.
+async fn run<R: Send + 'static>(
     pre: InstancePre<CallState>,
-    parts: Parts,
+    mut parts: Parts,
     limits: Limited,
     turn: Option<Turn>,
-    body: F,
-) -> Result<R, CallError>
-where
-    R: Send + 'static,
-    F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>>
-        + Clone
-        + Send
-        + 'static,
-{
+    body: impl Body<R>,
+) -> Result<R, CallError> {
     let Some(turn) = turn else { return run_fresh(pre, parts, limits, None, body).await };
     if let Some(mut warm) = turn.take() {
         warm.store.data_mut().begin_again(parts.clone().state());
@@ -402,21 +413,18 @@ where
             turn.keep(warm);
             return Ok(result);
         }
+        parts = parts.after(warm.store.data());
     }
     run_fresh(pre, parts, limits, Some(turn), body).await
 }
 
-async fn run_fresh<R, F>(
+async fn run_fresh<R: Send + 'static>(
     pre: InstancePre<CallState>,
     parts: Parts,
     limits: Limited,
     turn: Option<Turn>,
-    body: F,
-) -> Result<R, CallError>
-where
-    R: Send + 'static,
-    F: for<'a> FnOnce(&'a mut Store<CallState>, Instance) -> BoxFuture<'a, wasmtime::Result<R>> + Send + 'static,
-{
+    body: impl Body<R>,
+) -> Result<R, CallError> {
     let internal = |error: wasmtime::Error| CallError::Internal(text(&error));
     let mut store = Store::try_new(pre.engine(), parts.state()).map_err(internal)?;
     store.limiter(|state| &mut state.limiter);

@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -37,6 +37,42 @@ const FOR_GOOD: u32 = u32::MAX;
 
 /// Ticks that the ticker goes on for when no call runs: calls that come one after the other need not wake it.
 const LINGER: u32 = 100;
+
+/// A tenant as the executor knows it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub id: TenantId,
+    /// How many of its next calls begin on the slow threads; [`FOR_GOOD`] is all of them.
+    slow: AtomicU32,
+}
+
+impl Member {
+    pub(crate) const fn new(id: TenantId) -> Self {
+        Self { id, slow: AtomicU32::new(0) }
+    }
+
+    /// All its calls run on the slow threads.
+    pub(crate) const fn kept_slow(id: TenantId) -> Self {
+        Self { id, slow: AtomicU32::new(FOR_GOOD) }
+    }
+
+    /// Has its next calls begin on the slow threads.
+    fn penalize(&self) {
+        self.slow.fetch_max(PENALTY, Ordering::Relaxed);
+    }
+
+    /// Where its next call begins.
+    fn first_speed(&self) -> Speed {
+        let less = |left| match left {
+            0 | FOR_GOOD => None,
+            left => Some(left - 1),
+        };
+        match self.slow.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Err(0) => Speed::Fast,
+            _ => Speed::Slow,
+        }
+    }
+}
 
 /// The thread is gone, or the work panicked.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -74,7 +110,7 @@ struct Lane {
 
 impl Lane {
     fn push(&mut self, job: Arc<Job>) {
-        let tenant = job.tenant;
+        let tenant = job.tenant.id;
         let own = self.ready.entry(tenant).or_default();
         if own.is_empty() {
             self.turns.push_back(tenant);
@@ -116,8 +152,6 @@ struct Shared {
     asleep: AtomicBool,
     wake: Notify,
     threads: Arc<dyn env::Threads>,
-    /// Tenants whose calls took long, with how many of their next ones are to begin on slow threads.
-    penalties: Mutex<BTreeMap<TenantId, u32>>,
     /// Ends of the calls that did not end in their first turn, soonest first.
     ends: Mutex<BinaryHeap<Reverse<End>>>,
 }
@@ -170,7 +204,7 @@ impl<T: Send> Wanted for Answer<T> {
 
 struct Job {
     shared: Arc<Shared>,
-    tenant: TenantId,
+    tenant: Arc<Member>,
     end: Duration,
     /// What the plugin's calls have used.
     cpu: Arc<Used>,
@@ -280,7 +314,7 @@ impl Job {
         progress.used = before.saturating_add(used);
         if before < FAST && progress.used >= FAST {
             progress.speed = Speed::Slow;
-            self.shared.penalize(self.tenant);
+            self.tenant.penalize();
         }
         goes_on
     }
@@ -332,27 +366,6 @@ impl Shared {
         }
     }
 
-    /// Has a tenant's next calls begin on the slow threads.
-    fn penalize(&self, tenant: TenantId) {
-        let mut penalties = self.penalties.lock();
-        let left = penalties.entry(tenant).or_default();
-        *left = PENALTY.max(*left);
-    }
-
-    /// Where a tenant's next call begins.
-    fn first_speed(&self, tenant: TenantId) -> Speed {
-        let mut penalties = self.penalties.lock();
-        let Some(left) = penalties.get_mut(&tenant) else { return Speed::Fast };
-        if *left == FOR_GOOD {
-            return Speed::Slow;
-        }
-        *left -= 1;
-        if *left == 0 {
-            penalties.remove(&tenant);
-        }
-        Speed::Slow
-    }
-
     /// Adds what this thread has used since it last did so.
     fn account(&self, cpu: &AtomicU64) {
         let now = self.threads.cpu_time();
@@ -398,11 +411,6 @@ impl Drop for Executor {
 }
 
 impl Executor {
-    /// Has all calls of a tenant run on the slow threads.
-    pub(crate) fn keep_slow(&self, tenant: TenantId) {
-        self.0.penalties.lock().insert(tenant, FOR_GOOD);
-    }
-
     /// Starts `count` threads of each kind, and the ticker of an engine.
     pub(crate) fn start(env: &Env, engine: &Engine, count: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -413,7 +421,6 @@ impl Executor {
             asleep: AtomicBool::new(false),
             wake: Notify::new(),
             threads: Arc::clone(&env.threads),
-            penalties: Mutex::default(),
             ends: Mutex::default(),
         });
         let executor = Self(Arc::clone(&shared));
@@ -432,7 +439,7 @@ impl Executor {
     /// `cpu` counts what it uses.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        tenant: TenantId,
+        tenant: &Arc<Member>,
         end: Duration,
         cpu: &Arc<Used>,
         work: impl Future<Output = T> + Send + 'static,
@@ -454,10 +461,10 @@ impl Executor {
         if self.0.asleep.swap(false, Ordering::SeqCst) {
             self.0.wake.notify_one();
         }
-        let speed = self.0.first_speed(tenant);
+        let speed = tenant.first_speed();
         let job = Arc::new(Job {
             shared: Arc::clone(&self.0),
-            tenant,
+            tenant: Arc::clone(tenant),
             end,
             cpu: Arc::clone(cpu),
             future: Mutex::new(Some(future)),
@@ -522,15 +529,15 @@ mod tests {
 
     #[test]
     fn a_tenant_that_is_kept_slow_never_begins_on_a_fast_thread() {
-        let executor = Executor::start(&Env::real(), &Engine::default(), 1).unwrap();
-        let (shadow, other) = (TenantId(1), TenantId(2));
-        executor.keep_slow(shadow);
+        let (shadow, other) = (Member::kept_slow(TenantId(1)), Member::new(TenantId(2)));
         for _ in 0..=2 * PENALTY {
-            assert!(executor.0.first_speed(shadow) == Speed::Slow);
-            assert!(executor.0.first_speed(other) == Speed::Fast);
+            assert!(shadow.first_speed() == Speed::Slow);
+            assert!(other.first_speed() == Speed::Fast);
         }
-        executor.0.penalize(shadow);
-        assert!(executor.0.first_speed(shadow) == Speed::Slow, "it stays so");
+        shadow.penalize();
+        for _ in 0..=2 * PENALTY {
+            assert!(shadow.first_speed() == Speed::Slow, "it stays so");
+        }
     }
 
     /// Computes for so long without waiting.
@@ -542,20 +549,20 @@ mod tests {
     #[tokio::test]
     async fn calls_after_a_long_one_begin_on_slow_threads_until_there_were_enough_short_ones() {
         let executor = Executor::start(&Env::real(), &Engine::default(), 1).unwrap();
-        let (tenant, other) = (TenantId(1), TenantId(2));
+        let (tenant, other) = (Arc::new(Member::new(TenantId(1))), Member::new(TenantId(2)));
         let end = Env::real().clock.monotonic() + Duration::from_secs(300);
-        let run = async |time| executor.run(tenant, end, &Arc::default(), compute(time)).await.is_ok();
+        let run = async |time| executor.run(&tenant, end, &Arc::default(), compute(time)).await.is_ok();
         assert!(run(Duration::ZERO).await);
-        assert!(executor.0.penalties.lock().is_empty());
+        assert_eq!(tenant.slow.load(Ordering::Relaxed), 0);
         assert!(run(FAST).await);
         // The answer comes a moment before the account is made up.
-        while executor.0.penalties.lock().is_empty() {
+        while tenant.slow.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
         }
         for _ in 0..PENALTY {
-            assert!(executor.0.first_speed(tenant) == Speed::Slow);
+            assert!(tenant.first_speed() == Speed::Slow);
         }
-        assert!(executor.0.first_speed(tenant) == Speed::Fast);
-        assert!(executor.0.first_speed(other) == Speed::Fast);
+        assert!(tenant.first_speed() == Speed::Fast);
+        assert!(other.first_speed() == Speed::Fast);
     }
 }

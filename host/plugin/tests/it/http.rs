@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use eigenshift_env::{Env, Listener, Net, Stream};
-use eigenshift_plugin::{CallError, Grants, Host, HttpPolicy, Import, LoadError, Plugin, TenantOptions};
+use eigenshift_plugin::{CallError, Grants, Host, HttpPolicy, Import, LoadError, Plugin, Task, TenantOptions};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -213,6 +213,29 @@ async fn a_call_has_so_many_requests_and_no_more() {
     let plugin = load(&guest, &net, HttpPolicy::default()).await.unwrap();
     assert_eq!(requested(&plugin).await, LIMIT);
     assert_eq!(net.0.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_fails_in_a_kept_instance_and_is_run_again_has_its_requests_once() {
+    let net = Echo::default();
+    let mut guest = asking("api.example.org");
+    let body = guest.bodies["eigenshift:avs/task-lifecycle@0.1.0#on-task-request"].clone();
+    let (locals, asks) = body.split_once("(local.set $r").unwrap();
+    // The first task only marks the instance. Whoever asks in a marked one fails.
+    let mark = format!("(global.set $marked (i32.const 1)) (return {})", result(&[0, SCRATCH, 0]));
+    let fails = "(if (global.get $marked) (then unreachable))";
+    let asks = asks.replacen("(block $done", &format!("{fails} (block $done"), 1);
+    guest.body(
+        "on-task-request",
+        &format!("{locals} (if (i32.eq (local.get 0) (i32.const 7)) (then {mark})) (local.set $r{asks}"),
+    );
+    guest.extra.push_str("(global $marked (mut i32) (i32.const 0))");
+    guest.manifest = listed("requests-per-call = 1\n[runtime]\nreuse-calls = 100");
+    let plugin = load(&guest, &net, HttpPolicy::default()).await.unwrap();
+    plugin.on_task_request(&task(), chain()).await.unwrap();
+    let second = Task { index: 8, ..task() };
+    assert_eq!(plugin.on_task_request(&second, chain()).await.unwrap()[0], *LIMIT);
+    assert_eq!(plugin.counters().http_requests, 1);
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use eigenshift_env::threads::Job;
 use eigenshift_env::{Env, Pool, Threads, sim};
-use eigenshift_plugin::{CallError, Grants, Host, HostOptions, Origin};
+use eigenshift_plugin::{CallError, Grants, Host, HostOptions, Origin, Plugin};
+use eigenshift_types::Bytes;
+use tokio::task::JoinHandle;
 
 use crate::fixtures::{chain, options, task};
 use crate::guest::{ANSWER, Guest, SCRATCH, result};
@@ -59,20 +61,27 @@ async fn a_plugin_that_spins_does_not_stop_another_on_the_same_thread() {
     spin.abort();
 }
 
-#[tokio::test]
-async fn a_taken_slot_makes_callers_wait_and_then_says_busy() {
-    let one = HostOptions { call_slots: 1, slot_wait: Duration::from_millis(50), ..options() };
-    let host = Host::new(one, &Env::real()).unwrap();
+/// A call of one plugin under way on such a host, that plugin, and another one.
+async fn beside_spinning(options: HostOptions) -> (Plugin, Plugin, JoinHandle<Result<Vec<Bytes>, CallError>>) {
+    let host = Host::new(options, &Env::real()).unwrap();
     let good = host.load(Guest::default().bundle(), &Grants::all()).await.unwrap();
     let bad = host.load(spinning().bundle(), &Grants::all()).await.unwrap();
     let spin = tokio::spawn({
         let bad = bad.clone();
         async move { bad.on_task_request(&task(), chain()).await }
     });
-    // The slot is taken before the call is counted: once the count moves, the slot is gone.
+    // Places are taken before a call is counted: once the count moves, they are gone.
     while bad.counters().calls < 2 {
+        assert!(!spin.is_finished(), "{:?}", spin.await);
         tokio::task::yield_now().await;
     }
+    (good, bad, spin)
+}
+
+#[tokio::test]
+async fn a_taken_slot_makes_callers_wait_and_then_says_busy() {
+    let one = HostOptions { call_slots: 1, slot_wait: Duration::from_millis(50), ..options() };
+    let (good, _bad, spin) = beside_spinning(one).await;
     assert_eq!(good.on_task_request(&task(), chain()).await, Err(CallError::Busy));
     // A caller that goes away gives its slot back, although its guest would never end.
     spin.abort();
@@ -88,16 +97,7 @@ async fn a_taken_slot_makes_callers_wait_and_then_says_busy() {
 #[tokio::test]
 async fn a_plugin_cannot_hold_every_slot() {
     let shares = HostOptions { call_slots: 2, slots_per_plugin: 1, slot_wait: Duration::from_millis(50), ..options() };
-    let host = Host::new(shares, &Env::real()).unwrap();
-    let good = host.load(Guest::default().bundle(), &Grants::all()).await.unwrap();
-    let bad = host.load(spinning().bundle(), &Grants::all()).await.unwrap();
-    let spin = tokio::spawn({
-        let bad = bad.clone();
-        async move { bad.on_task_request(&task(), chain()).await }
-    });
-    while bad.counters().calls < 2 {
-        tokio::task::yield_now().await;
-    }
+    let (good, bad, spin) = beside_spinning(shares).await;
     assert_eq!(bad.on_task_request(&task(), chain()).await, Err(CallError::Busy));
     good.on_task_request(&task(), chain()).await.unwrap();
     spin.abort();
@@ -113,17 +113,7 @@ async fn a_plugin_cannot_hold_all_memory() {
         slot_wait: Duration::from_millis(50),
         ..options()
     };
-    let host = Host::new(shares, &Env::real()).unwrap();
-    let good = host.load(Guest::default().bundle(), &Grants::all()).await.unwrap();
-    let bad = host.load(spinning().bundle(), &Grants::all()).await.unwrap();
-    let spin = tokio::spawn({
-        let bad = bad.clone();
-        async move { bad.on_task_request(&task(), chain()).await }
-    });
-    while bad.counters().calls < 2 {
-        assert!(!spin.is_finished(), "{:?}", spin.await);
-        tokio::task::yield_now().await;
-    }
+    let (good, bad, spin) = beside_spinning(shares).await;
     // It touches next to nothing of the 64 MiB that its manifest asks for by default; they are its own all the same.
     assert_eq!(bad.on_task_request(&task(), chain()).await, Err(CallError::Busy));
     good.on_task_request(&task(), chain()).await.unwrap();

@@ -277,3 +277,24 @@ async fn a_swap_with_an_old_handle_fails_and_gives_one_that_works() {
     let error = plugin.on_task_request(&task(), chain()).await.unwrap_err();
     assert!(error.to_string().contains("handle"), "{error}");
 }
+
+#[tokio::test]
+async fn a_call_that_fails_in_a_kept_instance_and_is_run_again_has_its_operations_once() {
+    let (dir, host) = (tempfile::tempdir().unwrap(), host());
+    let store = open(&dir, "kv");
+    let mut guest = guest(&format!(
+        "(global.set $asked (i32.add (global.get $asked) (i32.const 1))) {} {}
+         (if (i32.eq (global.get $asked) (i32.const 2)) (then unreachable)) {}",
+        opened(),
+        set(FIRST),
+        result(&[0, SCRATCH, 0])
+    ));
+    guest.extra.push_str("(global $asked (mut i32) (i32.const 0))");
+    let limits = "[keyvalue]\noperations-per-call = 3\n[runtime]\nreuse-calls = 100";
+    guest.manifest = manifest("imports = [\"keyvalue\"]", limits);
+    let plugin = load(&guest, &host, &tenant(&host, &store)).await.unwrap();
+    for operations in [2, 5] {
+        plugin.on_task_request(&task(), chain()).await.unwrap();
+        assert_eq!(plugin.counters().keyvalue_operations, operations);
+    }
+}

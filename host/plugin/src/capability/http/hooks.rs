@@ -26,24 +26,25 @@ pub(crate) struct Access {
     pub plugin: Arc<str>,
     pub redactor: Arc<Redactor>,
     pub totals: Arc<Totals>,
+    /// Requests that it has sent.
+    pub sent: u32,
 }
 
 /// The requests of one call; with no access every one is denied.
 pub(crate) struct Hooks {
     access: Option<Access>,
-    requests: u32,
     slots: Arc<Semaphore>,
 }
 
 impl Hooks {
     pub(crate) fn new(access: Option<Access>) -> Self {
         let slots = access.as_ref().map_or(0, |access| access.limits.concurrency as usize);
-        Self { access, requests: 0, slots: Arc::new(Semaphore::new(slots)) }
+        Self { access, slots: Arc::new(Semaphore::new(slots)) }
     }
 
-    /// Whether the call has sent anything: an answer to it may still be on its way.
-    pub(crate) fn has_sent(&self) -> bool {
-        self.requests > 0
+    /// How many requests the call has sent: an answer to one may still be on its way.
+    pub(crate) fn sent(&self) -> u32 {
+        self.access.as_ref().map_or(0, |access| access.sent)
     }
 }
 
@@ -87,12 +88,12 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<()>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let Some(access) = &self.access else { return answer(Err(Error::HttpRequestDenied)) };
-        let Access { client, limits, plugin, redactor, totals } = access;
-        if self.requests >= limits.requests_per_call {
+        let Some(access) = &mut self.access else { return answer(Err(Error::HttpRequestDenied)) };
+        let Access { client, limits, plugin, redactor, totals, sent } = access;
+        if *sent >= limits.requests_per_call {
             return answer(Err(Error::ConnectionLimitReached));
         }
-        self.requests += 1;
+        *sent += 1;
         totals.http_requests.fetch_add(1, Ordering::Relaxed);
         let target = match client.decide(limits, request.method().as_str(), &request.uri().to_string()) {
             Ok(target) => target,

@@ -146,11 +146,16 @@ impl State {
         self.log = log;
     }
 
+    /// How many requests the call has sent.
+    pub(crate) fn sent(&self) -> u32 {
+        self.hooks.sent()
+    }
+
     /// Ends a call. False when an answer to what it sent may still be on its way.
     pub(crate) fn rest(&mut self) -> bool {
         self.outputs.0.end();
         self.outputs.1.end();
-        !std::mem::replace(&mut self.hooks, Hooks::new(None)).has_sent()
+        std::mem::replace(&mut self.hooks, Hooks::new(None)).sent() == 0
     }
 }
 
