@@ -89,6 +89,9 @@ pub enum StartError {
     /// The evidence kept before.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
+    /// The host is shutting down.
+    #[error("the threads for curve arithmetic have ended: the host is shutting down")]
+    Closed,
 }
 
 /// Why a request made nothing: this node's words, or the leader's.
@@ -146,6 +149,8 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
     let (evidence_env, evidence_path) = (env.clone(), options.evidence);
     let opening = move || EvidenceStore::open(&evidence_env, &evidence_path);
     let evidence = options.io_pool.run(opening).await.map_err(|_| GuardError::Closed)??;
+    let bls = Arc::clone(&options.bls);
+    let operator_id = options.bls_pool.run(move || bls.operator_id()).await.map_err(|_| StartError::Closed)?;
     let ids = (identity.node, identity.cluster, identity.epoch);
     let ledger = Ledger::new(replica.clone(), group.clone(), env.clone(), Arc::clone(&node_key), ids);
     let concurrency = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -159,6 +164,7 @@ pub async fn start(env: &Env, options: AvsOptions) -> Result<AvsHandle, StartErr
         identity,
         node_key,
         bls: options.bls,
+        operator_id,
         wallet: options.wallet,
         ledger,
         group: group.clone(),

@@ -7,7 +7,7 @@ use eigenshift_bls::SecretKey;
 use eigenshift_chain::{Chain, Wallet};
 use eigenshift_consensus::{Group, Leadership};
 use eigenshift_env::{Env, Pool};
-use eigenshift_types::{B256, ClusterId, Epoch, NodeId, NodeKey, Service, TaskSpec};
+use eigenshift_types::{B256, ClusterId, Epoch, NodeId, NodeKey, OperatorId, Service, TaskSpec};
 use tokio_util::sync::CancellationToken;
 
 use crate::avs::ASK_APPLIED;
@@ -79,6 +79,8 @@ pub(crate) struct Context {
     pub identity: Identity,
     pub node_key: Arc<NodeKey>,
     pub bls: Arc<SecretKey>,
+    /// The id that its key gives this operator.
+    pub operator_id: OperatorId,
     pub wallet: Wallet,
     pub ledger: Ledger,
     pub group: Group,

@@ -94,7 +94,7 @@ impl TaskSigner {
 
     async fn check(&self, response: &Signable) -> Result<(), SignError> {
         let own = PeerResponse {
-            operator_id: self.context.bls.operator_id(),
+            operator_id: self.context.operator_id,
             payload: response.payload.clone(),
             extension: response.extension.clone(),
         };

@@ -25,8 +25,9 @@ pub struct Confinement {
 pub fn confine(to: Confinement) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
-    // Its threads inherit it.
+    // Its threads inherit both.
     setpriority_process(None, 19)?;
+    crate::real::only_when_idle();
     let seconds = to.cpu.as_secs().max(1);
     // The first is a signal that says what it is for, the second comes when that was caught.
     set(Resource::Cpu, seconds, seconds.saturating_add(1))?;

@@ -70,9 +70,9 @@ impl Random for OsRandom {
 #[derive(Debug)]
 pub struct OsThreads;
 
-/// Has the calling thread run only where nothing else would. To the scheduler its core counts as idle: whoever wakes up
-/// gets it at once, while the lowest priority of the usual kind keeps it until its slice ends.
-fn only_when_idle() {
+/// Has the calling thread, and those that it starts, run only where nothing else would. To the scheduler its core counts
+/// as idle: whoever wakes up gets it at once, while the lowest priority of the usual kind keeps it until its slice ends.
+pub(crate) fn only_when_idle() {
     let none = libc::sched_param { sched_priority: 0 };
     #[allow(unsafe_code, reason = "the pointer is of a value that outlives the call; 0 is the calling thread")]
     // It is refused nowhere on Linux; where it is, the priority has to do.

@@ -170,6 +170,7 @@ impl NodeError {
             Self::Keyvalue { source, .. } => source.code(),
             Self::Engine(StartError::Guard(_)) => "signing-guard",
             Self::Engine(StartError::Evidence(_)) => "evidence",
+            Self::Engine(StartError::Closed) => "stopping",
             Self::Chain(_) => "chain",
             Self::Settings(_) => "settings",
             Self::Join(_) => "join",

@@ -3,9 +3,12 @@
 //! One figure an attack: what the slowest hundredth of the other's calls takes during it, less what it takes before it. Of
 //! four operators' tasks the aggregator waits for six calls: two for its own answer, four to count everybody's. With 3 ms
 //! more for each, a task of 18 ms, which the slowest hundredth takes on a quiet host (`bench hosting`), takes twice as long:
-//! that is the bound. Quiet is a machine that has other things to do: each core always has something of the lowest priority to run. What a kernel needs to take a core
-//! away from that (milliseconds, where an idle core costs none) is not the attack's doing, nor what other programs on the
-//! machine do: an attack is looked at again, up to three times, before it counts as felt. Ends with 1 when any is.
+//! that is the bound. Quiet is a machine that has other things to do: each core always has something of the lowest priority
+//! to run. What a kernel needs to take a core away from that (milliseconds, where an idle core costs none) is not the
+//! attack's doing, nor what other programs on the machine do: an attack is looked at again, up to three times, before it
+//! counts as felt. Ends with 1 when any is.
+//!
+//! Arguments: names of attacks, in quotation marks; all of them without any.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -37,7 +40,7 @@ use stage::Stage;
 use table::{Attack, attacks};
 
 /// Calls of the other tenant while one attack goes on, and the pause between two.
-const CALLS: usize = 150;
+const CALLS: usize = 300;
 const PAUSE: Duration = Duration::from_millis(2);
 /// How often the other tenant's calls must look slow before they are, and how often that is looked at: while other programs
 /// take the machine now and then, most looks tell nothing.
@@ -108,13 +111,14 @@ impl Drop for Busy {
     }
 }
 
-async fn measure() -> bool {
+async fn measure(names: &[String]) -> bool {
     let directory = tempfile::tempdir().unwrap();
     let compiler = Compiler::Child { program: std::env::current_exe().unwrap(), args: vec![COMPILE.into()] };
     let others = Others(Arc::new(Stage::new(directory.path(), compiler, DEADLINE).await));
     let _busy = Busy::start();
     let (mut worst, mut fine) = (Duration::ZERO, true);
-    for attack in attacks().into_iter().map(Arc::new) {
+    let wanted = |attack: &Attack| names.is_empty() || names.iter().any(|name| name == attack.name);
+    for attack in attacks().into_iter().filter(wanted).map(Arc::new) {
         let (mut looks, mut wrong) = (Vec::new(), Vec::new());
         for _ in 0..LOOKS {
             looks.extend(others.added(&attack, &mut wrong).await);
@@ -140,10 +144,12 @@ async fn measure() -> bool {
 }
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == COMPILE) {
-        return eigenshift_plugin::compile::child(arguments);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == COMPILE) {
+        return eigenshift_plugin::compile::child(std::env::args_os().skip(2));
     }
+    // The bench's own name, when `cargo xtask bench` starts it.
+    let names: Vec<String> = arguments.into_iter().filter(|name| name != "attacks").collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    if runtime.block_on(measure()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if runtime.block_on(measure(&names)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use eigenshift_ledger::Task;
 use eigenshift_ledger::command::{Command, ComplaintKind};
 use eigenshift_plugin::CallError;
-use eigenshift_types::{OperatorSet, TaskIndex};
+use eigenshift_types::{BlockRef, OperatorSet, TaskIndex};
 use tokio::sync::watch;
 
 use crate::callbacks::{Callbacks, caught};
@@ -52,6 +52,10 @@ fn step(context: &Arc<Context>, inbox: &Inbox, workers: &mut Workers<Destination
 
 /// Why a task gets no answer from this node.
 enum NoAnswer {
+    /// Try again when its bundle is loaded here.
+    NotLoaded,
+    /// Try again when there is another block, if not before.
+    UnknownBlock(BlockRef),
     /// Try again later.
     Later(String, Option<std::time::Duration>),
     /// Never.
@@ -64,16 +68,8 @@ async fn answer(context: Arc<Context>, inbox: Inbox, task: Task, destination: wa
     let signed = loop {
         match prepare(&context, &task).await {
             Ok(signed) => break signed,
-            Err(NoAnswer::Final(why)) => {
-                context.counters.count("no-answer", "final");
-                tracing::warn!(avs = %context.service.avs, task = index, "no answer: {why}");
-                return;
-            }
-            Err(NoAnswer::Later(why, pause)) => {
-                context.counters.count("no-answer", "retried");
-                tracing::debug!(avs = %context.service.avs, task = index, "no answer yet: {why}");
-                let pause = pause.unwrap_or_default().max(backoff.next());
-                if !context.pause(pause).await {
+            Err(why) => {
+                if !wait(&context, &task, why, &mut backoff).await {
                     return;
                 }
             }
@@ -86,6 +82,44 @@ async fn answer(context: Arc<Context>, inbox: Inbox, task: Task, destination: wa
     futures::future::join_all(sending).await;
 }
 
+/// Waits until it is worth while to try again. False when it never is, or the AVS stops.
+async fn wait(context: &Context, task: &Task, why: NoAnswer, backoff: &mut Backoff) -> bool {
+    let (avs, index) = (&context.service.avs, task.spec.index);
+    let fate = if matches!(why, NoAnswer::Final(_)) { "final" } else { "retried" };
+    context.counters.count("no-answer", fate);
+    match why {
+        NoAnswer::NotLoaded => {
+            tracing::debug!(%avs, task = index, "no answer yet: bundle {} is not loaded here", task.spec.bundle_digest);
+            // They move when one is loaded, too.
+            let mut changes = context.ledger.changes();
+            while context.logic_of(&task.spec).is_none() {
+                tokio::select! {
+                    changed = changes.changed() => if changed.is_err() { return false },
+                    () = context.stop.cancelled() => return false,
+                }
+            }
+            true
+        }
+        NoAnswer::UnknownBlock(block) => {
+            tracing::debug!(%avs, task = index, "no answer yet: block {block} is not known here");
+            let mut heads = context.chain.heads();
+            tokio::select! {
+                // Without heads the pause is what there is.
+                Ok(()) = heads.changed() => true,
+                slept = context.pause(backoff.next()) => slept,
+            }
+        }
+        NoAnswer::Later(why, pause) => {
+            tracing::debug!(%avs, task = index, "no answer yet: {why}");
+            context.pause(pause.unwrap_or_default().max(backoff.next())).await
+        }
+        NoAnswer::Final(why) => {
+            tracing::warn!(%avs, task = index, "no answer: {why}");
+            false
+        }
+    }
+}
+
 /// Everything up to a guarded signature.
 async fn prepare(context: &Arc<Context>, task: &Task) -> Result<Vec<Signed>, NoAnswer> {
     let (guard, index) = (context.guard.clone(), task.spec.index);
@@ -94,9 +128,7 @@ async fn prepare(context: &Arc<Context>, task: &Task) -> Result<Vec<Signed>, NoA
         // Signed before a restart: that is the answer, whatever the plugin would say now.
         return Ok(known);
     }
-    let logic = context.logic_of(&task.spec);
-    let logic =
-        logic.ok_or_else(|| NoAnswer::Later(format!("bundle {} is not loaded here", task.spec.bundle_digest), None))?;
+    let logic = context.logic_of(&task.spec).ok_or(NoAnswer::NotLoaded)?;
     confirm(context, task).await?;
     ask(context, task, &logic).await
 }
@@ -114,8 +146,7 @@ async fn confirm(context: &Context, task: &Task) -> Result<(), NoAnswer> {
     let later = |error: eigenshift_chain::Error| NoAnswer::Later(error.to_string(), None);
     let spec = &task.spec;
     let header = context.chain.header_by_hash(spec.reference_block.hash).await.map_err(later)?;
-    let header =
-        header.ok_or_else(|| NoAnswer::Later(format!("block {} is not known here yet", spec.reference_block), None))?;
+    let header = header.ok_or(NoAnswer::UnknownBlock(spec.reference_block))?;
     if header.block != spec.reference_block || header.timestamp != spec.reference_time {
         return Err(NoAnswer::Final("the reference block is not what the task says".to_owned()));
     }
@@ -140,7 +171,7 @@ async fn confirm(context: &Context, task: &Task) -> Result<(), NoAnswer> {
         )));
     }
     match own.by_address(context.wallet.address()) {
-        Some(record) if record.id == context.bls.operator_id() => Ok(()),
+        Some(record) if record.id == context.operator_id => Ok(()),
         Some(record) => {
             Err(NoAnswer::Final(format!("the registry has another BLS key for this operator: {}", record.id)))
         }
