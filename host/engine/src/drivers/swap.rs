@@ -129,6 +129,14 @@ fn duty(state: &State, local: &Local) -> Option<Action> {
     let Some(set) = state.latest_set else { return (!state.proposals.is_empty()).then_some(Action::LogSet) };
     let ready = proposed(state).into_iter().find(|digest| bundles::is_ready(state, *digest, set));
     let back = || state.former_bundles.back().copied().filter(|_| bundles::active_fails(state, set));
+    // It had that one before and has it again in a moment; meanwhile the active one goes on.
+    let returns = |digest: &B256| {
+        let had = state.bundle_reports.get(digest).is_some_and(|reports| reports.ready.contains(&local.node));
+        had && !local.loaded.contains(digest) && !local.refused.contains_key(digest)
+    };
+    if ready.as_ref().is_some_and(returns) {
+        return None;
+    }
     // What was proposed since may be what mends it.
     match ready.or_else(back) {
         Some(digest) if local.loaded.contains(&digest) => Some(Action::Activate(digest, set)),

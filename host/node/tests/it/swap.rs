@@ -111,6 +111,28 @@ async fn swaps_and_a_roll_back_while_tasks_run_lose_none_and_each_task_has_one_v
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_roll_back_to_a_version_that_is_not_loaded_any_more_moves_no_leadership() {
+    let first = squaring();
+    let cluster = start(&first).await;
+    let versions: Vec<Bundle> = (1..=5).map(|number| version(&first, number)).collect();
+    for next in &versions {
+        deploy(&cluster, 0, next).await;
+        active(&cluster, next.digest()).await;
+    }
+    let oldest = versions[0].digest();
+    for number in cluster.live() {
+        let dropped = || !cluster.handle(number).status().bundles.loaded.contains(&oldest);
+        until("the oldest version is dropped", dropped).await;
+    }
+    roll_back(&cluster.service, cluster.handle(1), oldest).await;
+    active(&cluster, oldest).await;
+    assert_eq!(square(&cluster, "back".to_owned(), 5).await, oldest);
+    let moved = cluster.live().map(|number| cluster.handle(number).counters().get("bundle-hand-over", "done"));
+    assert_eq!(moved.sum::<u64>(), 0);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundle_that_somebody_cannot_run_is_refused_with_the_reason_and_does_not_become_active() {
     let first = squaring();
     let cluster = start(&first).await;
