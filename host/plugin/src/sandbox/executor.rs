@@ -2,9 +2,9 @@
 //!
 //! Guests never run on the caller's runtime: one that computes for long would hold its I/O up. A call begins on one of
 //! the fast threads, where a usual one ends, however often it waits for what it reads. One that computes for longer than a
-//! quantum goes on with the slow threads, which have the lowest priority of the machine, and so do its
-//! tenant's next calls from their beginning: else one call after the other would each have its first quantum at everybody
-//! else's expense. In both, tenants take turns.
+//! quantum goes on with the slow threads, which have the lowest priority of the machine. After two such calls so
+//! do its tenant's next ones from their beginning: else one call after the other would each have its first quantum at
+//! everybody else's expense. In both, tenants take turns.
 
 use std::cell::Cell;
 use std::cmp::Reverse;
@@ -30,8 +30,10 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// Processor time that a call has on the fast threads, over all its turns there.
 const FAST: Duration = Duration::from_millis(1);
 
-/// Calls of a tenant that begin on the slow threads after one that took longer than that.
+/// Calls of a tenant that begin on the slow threads after two that took longer than that, with fewer than [`APART`] begun
+/// between them: one alone may have been held up by what others do to the machine.
 const PENALTY: u32 = 64;
+const APART: u32 = 8;
 /// All of them.
 const FOR_GOOD: u32 = u32::MAX;
 
@@ -44,25 +46,32 @@ pub(crate) struct Member {
     pub id: TenantId,
     /// How many of its next calls begin on the slow threads; [`FOR_GOOD`] is all of them.
     slow: AtomicU32,
+    /// How many calls have begun since one took long.
+    since_long: AtomicU32,
 }
 
 impl Member {
     pub(crate) const fn new(id: TenantId) -> Self {
-        Self { id, slow: AtomicU32::new(0) }
+        Self { id, slow: AtomicU32::new(0), since_long: AtomicU32::new(APART) }
     }
 
     /// All its calls run on the slow threads.
     pub(crate) const fn kept_slow(id: TenantId) -> Self {
-        Self { id, slow: AtomicU32::new(FOR_GOOD) }
+        Self { slow: AtomicU32::new(FOR_GOOD), ..Self::new(id) }
     }
 
-    /// Has its next calls begin on the slow threads.
-    fn penalize(&self) {
-        self.slow.fetch_max(PENALTY, Ordering::Relaxed);
+    /// Notes that a call takes long: after two, the next ones begin on the slow threads.
+    fn took_long(&self) {
+        if self.since_long.swap(0, Ordering::Relaxed) < APART {
+            self.slow.fetch_max(PENALTY, Ordering::Relaxed);
+        }
     }
 
     /// Where its next call begins.
     fn first_speed(&self) -> Speed {
+        let more = |since: u32| (since < APART).then_some(since + 1);
+        // Enough is enough.
+        let _ = self.since_long.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         let less = |left| match left {
             0 | FOR_GOOD => None,
             left => Some(left - 1),
@@ -185,6 +194,8 @@ trait Wanted: Send + Sync {
     fn is_wanted(&self) -> bool;
     /// Tells the caller that the time was up.
     fn late(&self);
+    /// Tells a caller who has got no answer that there will be none.
+    fn lost(&self);
 }
 
 struct Answer<T>(Mutex<Option<oneshot::Sender<Outcome<T>>>>);
@@ -199,6 +210,10 @@ impl<T: Send> Wanted for Answer<T> {
             // Whoever asked may have gone in this moment.
             let _ = answer.send(Outcome::Late);
         }
+    }
+
+    fn lost(&self) {
+        drop(self.0.lock().take());
     }
 }
 
@@ -257,6 +272,7 @@ impl Job {
             && place.take().is_some()
         {
             self.shared.active.fetch_sub(1, Ordering::Release);
+            self.answer.lost();
         }
     }
 
@@ -304,6 +320,7 @@ impl Job {
             *place = None;
             self.shared.account(&self.cpu.around);
             self.shared.active.fetch_sub(1, Ordering::Relaxed);
+            self.answer.lost();
         }
         let used = ACCOUNTED.get().saturating_sub(accounted);
         let mut progress = self.progress.lock();
@@ -314,7 +331,7 @@ impl Job {
         progress.used = before.saturating_add(used);
         if before < FAST && progress.used >= FAST {
             progress.speed = Speed::Slow;
-            self.tenant.penalize();
+            self.tenant.took_long();
         }
         goes_on
     }
@@ -534,7 +551,8 @@ mod tests {
             assert!(shadow.first_speed() == Speed::Slow);
             assert!(other.first_speed() == Speed::Fast);
         }
-        shadow.penalize();
+        shadow.took_long();
+        shadow.took_long();
         for _ in 0..=2 * PENALTY {
             assert!(shadow.first_speed() == Speed::Slow, "it stays so");
         }
@@ -546,23 +564,57 @@ mod tests {
         while Env::real().threads.cpu_time().saturating_sub(begun) < time {}
     }
 
+    /// Where the next so many calls begin.
+    fn speeds(tenant: &Member, calls: u32) -> Vec<bool> {
+        (0..calls).map(|_| tenant.first_speed() == Speed::Fast).collect()
+    }
+
+    #[test]
+    fn calls_after_two_long_ones_begin_on_slow_threads_until_there_were_enough_short_ones() {
+        let tenant = Member::new(TenantId(1));
+        for _ in 0..3 {
+            tenant.took_long();
+            assert_eq!(speeds(&tenant, APART), [true; APART as usize], "one alone");
+        }
+        tenant.took_long();
+        assert_eq!(speeds(&tenant, APART - 1), [true; APART as usize - 1]);
+        tenant.took_long();
+        assert_eq!(speeds(&tenant, PENALTY), [false; PENALTY as usize]);
+        assert_eq!(speeds(&tenant, 1), [true]);
+        // One whose calls are all long stays there.
+        tenant.took_long();
+        tenant.took_long();
+        for _ in 0..3 * PENALTY {
+            assert_eq!(speeds(&tenant, 1), [false]);
+            tenant.took_long();
+        }
+    }
+
     #[tokio::test]
-    async fn calls_after_a_long_one_begin_on_slow_threads_until_there_were_enough_short_ones() {
+    async fn a_call_that_computes_for_long_is_noted_and_a_short_one_is_not() {
         let executor = Executor::start(&Env::real(), &Engine::default(), 1).unwrap();
-        let (tenant, other) = (Arc::new(Member::new(TenantId(1))), Member::new(TenantId(2)));
+        let tenant = Arc::new(Member::new(TenantId(1)));
         let end = Env::real().clock.monotonic() + Duration::from_secs(300);
         let run = async |time| executor.run(&tenant, end, &Arc::default(), compute(time)).await.is_ok();
         assert!(run(Duration::ZERO).await);
-        assert_eq!(tenant.slow.load(Ordering::Relaxed), 0);
         assert!(run(FAST).await);
         // The answer comes a moment before the account is made up.
-        while tenant.slow.load(Ordering::Relaxed) == 0 {
+        while tenant.since_long.load(Ordering::Relaxed) == APART {
             tokio::task::yield_now().await;
         }
-        for _ in 0..PENALTY {
-            assert!(tenant.first_speed() == Speed::Slow);
-        }
-        assert!(tenant.first_speed() == Speed::Fast);
-        assert!(other.first_speed() == Speed::Fast);
+        assert_eq!(tenant.slow.load(Ordering::Relaxed), 0, "one alone");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_call_that_panics_is_told() {
+        let executor = Executor::start(&Env::real(), &Engine::default(), 1).unwrap();
+        let tenant = Arc::new(Member::new(TenantId(1)));
+        let end = Env::real().clock.monotonic() + Duration::from_secs(300);
+        let cpu = Arc::default();
+        #[allow(clippy::panic, reason = "that is what is tested")]
+        let panics = async { panic!("on purpose") };
+        assert!(executor.run(&tenant, end, &cpu, panics).await.is_err());
+        let ends: Outcome<u8> = executor.run(&tenant, end, &cpu, async { 7 }).await.unwrap();
+        assert!(matches!(ends, Outcome::Done(7)), "the thread is still there");
     }
 }
