@@ -197,14 +197,14 @@ async fn a_bundle_that_gives_no_answers_is_rolled_back_by_those_who_get_none() {
     cluster.end().await;
 }
 
-/// As much as a debug build takes beside other tests: `cargo xtask bench swap` does twenty swaps and five roll-backs at fifty
-/// tasks a second, with the same checks.
+/// On a machine that cannot keep up with a debug build and other tests beside it, the rate sinks. `cargo xtask bench swap`
+/// does the same with more code in each version and a second between two swaps, and holds the rate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_task_is_lost_failed_or_answered_by_another_version_in_many_swaps_and_roll_backs_under_load() {
     let scale =
-        Scale { operators: 3, tasks_per_second: 20, open: 8, swaps: 8, roll_backs: 4, functions: 0, between: 3 };
+        Scale { operators: 3, tasks_per_second: 50, open: 8, swaps: 20, roll_backs: 5, functions: 0, between: 3 };
     let figures = rounds::run(&scale, Compiler::InThisProcess).await;
-    assert_eq!((figures.ready.len(), figures.gaps.len()), (8, 12));
+    assert_eq!((figures.ready.len(), figures.gaps.len()), (20, 25));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
