@@ -54,7 +54,7 @@ fn step(context: &Arc<Context>, inbox: &Inbox, workers: &mut Workers<Destination
 enum NoAnswer {
     /// Try again when its bundle is loaded here.
     NotLoaded,
-    /// Try again when there is another block, if not before.
+    /// Try again when there is another block, if not before; after some tries, later.
     UnknownBlock(BlockRef),
     /// Try again later.
     Later(String, Option<std::time::Duration>),
@@ -102,11 +102,11 @@ async fn wait(context: &Context, task: &Task, why: NoAnswer, backoff: &mut Backo
         }
         NoAnswer::UnknownBlock(block) => {
             tracing::debug!(%avs, task = index, "no answer yet: block {block} is not known here");
-            let mut heads = context.chain.heads();
+            let (mut heads, pause) = (context.chain.heads(), backoff.next());
             tokio::select! {
-                // Without heads the pause is what there is.
-                Ok(()) = heads.changed() => true,
-                slept = context.pause(backoff.next()) => slept,
+                // Not for ever: a leader may name blocks that do not exist. Without heads the pause is what there is.
+                Ok(()) = heads.changed(), if pause < context.patience.retry_most => true,
+                slept = context.pause(pause) => slept,
             }
         }
         NoAnswer::Later(why, pause) => {

@@ -2,9 +2,9 @@
 //!
 //! Guests never run on the caller's runtime: one that computes for long would hold its I/O up. A call begins on one of
 //! the fast threads, where a usual one ends, however often it waits for what it reads. One that computes for longer than a
-//! quantum goes on with the slow threads, which have the lowest priority of the machine. After two such calls so
-//! do its tenant's next ones from their beginning: else one call after the other would each have its first quantum at
-//! everybody else's expense. In both, tenants take turns.
+//! quantum goes on with the slow threads, which have the lowest priority of the machine. After two such calls its tenant's
+//! next ones begin there: else one call after the other would each have its first quantum at everybody else's expense. In
+//! both, tenants take turns.
 
 use std::cell::Cell;
 use std::cmp::Reverse;
@@ -70,7 +70,7 @@ impl Member {
     /// Where its next call begins.
     fn first_speed(&self) -> Speed {
         let more = |since: u32| (since < APART).then_some(since + 1);
-        // Enough is enough.
+        // Fails when it is at its most already.
         let _ = self.since_long.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         let less = |left| match left {
             0 | FOR_GOOD => None,
