@@ -70,6 +70,17 @@ impl Random for OsRandom {
 #[derive(Debug)]
 pub struct OsThreads;
 
+/// How often background threads pause, and until when in each of these: long enough for a piece of work to end meanwhile.
+const REST_EVERY: Duration = Duration::from_millis(20);
+const REST: Duration = Duration::from_millis(2);
+
+/// What is left of the pause that it is time for, if it is. All processes of a machine have the same clock.
+fn rest_left(now: Duration) -> Option<Duration> {
+    let into = now.as_nanos() % REST_EVERY.as_nanos();
+    let left = REST.as_nanos().checked_sub(into).filter(|left| *left > 0)?;
+    u64::try_from(left).ok().map(Duration::from_nanos)
+}
+
 /// Has the calling thread, and those that it starts, run only where nothing else would. To the scheduler its core counts
 /// as idle: whoever wakes up gets it at once, while the lowest priority of the usual kind keeps it until its slice ends.
 pub(crate) fn only_when_idle() {
@@ -87,6 +98,13 @@ impl Threads for OsThreads {
     fn cpu_time(&self) -> Duration {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         Duration::try_from(time).unwrap_or_default()
+    }
+
+    fn rest(&self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        if let Some(left) = Duration::try_from(now).ok().and_then(rest_left) {
+            std::thread::sleep(left);
+        }
     }
 
     fn spawn_background(&self, name: &str, body: Job) -> io::Result<()> {
@@ -300,5 +318,19 @@ impl Net for Tcp {
             Ok(Box::new(Accepting { listener, address }) as Box<dyn Listener>)
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn background_threads_pause_when_a_period_begins_and_until_the_pause_is_over() {
+        let (begin, moment) = (REST_EVERY * 7, Duration::from_nanos(1));
+        assert_eq!(rest_left(begin), Some(REST));
+        assert_eq!(rest_left(begin + REST - moment), Some(moment));
+        assert_eq!(rest_left(begin + REST), None);
+        assert_eq!(rest_left(begin + REST_EVERY - moment), None);
     }
 }

@@ -48,6 +48,12 @@ const MAX_LAST_WORDS: usize = 200;
 /// Threads of a child: each takes address space for its stack whether it uses it or not.
 const MAX_THREADS: usize = 4;
 
+/// Threads of a child on so many cores. One core is left: the compiler does not pause, and must not keep all of them busy
+/// (see [`eigenshift_env::Threads::rest`]).
+fn threads(cores: usize) -> usize {
+    cores.saturating_sub(1).clamp(1, MAX_THREADS)
+}
+
 /// Who compiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compiler {
@@ -88,7 +94,7 @@ pub struct CompileLimits {
 }
 
 impl Default for CompileLimits {
-    /// Measured: JavaScript 12 MB and Python 18 MB take 10 to 13 s on two cores.
+    /// Measured: JavaScript 12 MB and Python 18 MB take @@ s on one core.
     fn default() -> Self {
         Self { time: Duration::from_secs(180), cpu: Duration::from_secs(120), memory_bytes: 3 * 1024 * 1024 * 1024 }
     }
@@ -148,12 +154,12 @@ impl Compilation {
         let mut args = args.to_vec();
         let numbers = [self.limits.memory_bytes, self.limits.cpu.as_secs().max(1), self.max_component as u64];
         args.extend(numbers.map(|number| number.to_string().into()));
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let command = Command {
             program,
             args,
             environment: vec![
-                ("RAYON_NUM_THREADS".into(), threads.to_string().into()),
+                ("RAYON_NUM_THREADS".into(), threads(cores).to_string().into()),
                 // The allocator would reserve 64 MiB of address space for each thread.
                 ("MALLOC_ARENA_MAX".into(), "1".into()),
             ],
@@ -229,6 +235,11 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
     use crate::sandbox::settings;
+
+    #[test]
+    fn a_compiler_leaves_a_core_where_there_is_more_than_one() {
+        assert_eq!([1, 2, 3, 5, 64].map(threads), [1, 1, 2, 4, MAX_THREADS]);
+    }
 
     #[test]
     fn code_for_another_engine_is_not_run() {

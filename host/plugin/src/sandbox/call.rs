@@ -17,10 +17,11 @@ use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 
-use super::executor::{Executor, Member, Outcome, TICK, Used};
+use super::executor::{Executor, Outcome, TICK, Used};
 use super::gate::{Gate, Place, TenantId};
 use super::imports::{CallState, ChainAccess, Log, MAX_HOST_CALLS, TooManyHostCalls, table};
 use super::limiter::{Limiter, OutOfMemory};
+use super::member::Member;
 use super::settings::HOSTCALL_FUEL;
 use super::text::{MAX_TEXT, clean};
 use super::warm::{Reuse, Turn, Warm};

@@ -2,16 +2,16 @@
 //!
 //! Guests never run on the caller's runtime: one that computes for long would hold its I/O up. A call begins on one of
 //! the fast threads, where a usual one ends, however often it waits for what it reads. One that computes for longer than a
-//! quantum goes on with the slow threads, which have the lowest priority of the machine. After two such calls its tenant's
-//! next ones begin there: else one call after the other would each have its first quantum at everybody else's expense. In
-//! both, tenants take turns.
+//! quantum goes on with the slow threads, which have the lowest priority of the machine and pause together now and then.
+//! After two such calls its tenant's next ones begin there: else one call after the other would each have its first quantum
+//! at everybody else's expense. In both, tenants take turns.
 
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use tokio::sync::{Notify, oneshot};
 use wasmtime::Engine;
 
 use super::gate::TenantId;
+use super::member::{Member, Speed};
 
 /// How often the epoch is raised; a quantum is one to two of these.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
@@ -30,58 +31,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// Processor time that a call has on the fast threads, over all its turns there.
 const FAST: Duration = Duration::from_millis(1);
 
-/// Calls of a tenant that begin on the slow threads after two that took longer than that, with fewer than [`APART`] begun
-/// between them: one alone may have been held up by what others do to the machine.
-const PENALTY: u32 = 64;
-const APART: u32 = 8;
-/// All of them.
-const FOR_GOOD: u32 = u32::MAX;
-
 /// Ticks that the ticker goes on for when no call runs: calls that come one after the other need not wake it.
 const LINGER: u32 = 100;
-
-/// A tenant as the executor knows it.
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub id: TenantId,
-    /// How many of its next calls begin on the slow threads; [`FOR_GOOD`] is all of them.
-    slow: AtomicU32,
-    /// How many calls have begun since one took long.
-    since_long: AtomicU32,
-}
-
-impl Member {
-    pub(crate) const fn new(id: TenantId) -> Self {
-        Self { id, slow: AtomicU32::new(0), since_long: AtomicU32::new(APART) }
-    }
-
-    /// All its calls run on the slow threads.
-    pub(crate) const fn kept_slow(id: TenantId) -> Self {
-        Self { slow: AtomicU32::new(FOR_GOOD), ..Self::new(id) }
-    }
-
-    /// Notes that a call takes long: after two, the next ones begin on the slow threads.
-    fn took_long(&self) {
-        if self.since_long.swap(0, Ordering::Relaxed) < APART {
-            self.slow.fetch_max(PENALTY, Ordering::Relaxed);
-        }
-    }
-
-    /// Where its next call begins.
-    fn first_speed(&self) -> Speed {
-        let more = |since: u32| (since < APART).then_some(since + 1);
-        // Fails when it is at its most already.
-        let _ = self.since_long.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        let less = |left| match left {
-            0 | FOR_GOOD => None,
-            left => Some(left - 1),
-        };
-        match self.slow.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
-            Err(0) => Speed::Fast,
-            _ => Speed::Slow,
-        }
-    }
-}
 
 /// The thread is gone, or the work panicked.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -138,12 +89,6 @@ impl Lane {
         }
         job
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Speed {
-    Fast,
-    Slow,
 }
 
 struct Threads {
@@ -355,9 +300,10 @@ impl Threads {
         Ok(())
     }
 
-    /// Works until the executor stops.
-    fn serve(&self, stopping: &AtomicBool) {
+    /// Works until the executor stops; `between` is what a thread does before each turn.
+    fn serve(&self, stopping: &AtomicBool, between: impl Fn()) {
         loop {
+            between();
             let job = {
                 let mut lane = self.lane.lock();
                 loop {
@@ -443,9 +389,9 @@ impl Executor {
         let executor = Self(Arc::clone(&shared));
         for number in 0..count.max(1) {
             let fast = Arc::clone(&shared);
-            env.threads.spawn(&format!("guest-{number}"), Box::new(move || fast.fast.serve(&fast.stopping)))?;
+            env.threads.spawn(&format!("guest-{number}"), Box::new(move || fast.fast.serve(&fast.stopping, || ())))?;
             let slow = Arc::clone(&shared);
-            let body = Box::new(move || slow.slow.serve(&slow.stopping));
+            let body = Box::new(move || slow.slow.serve(&slow.stopping, || slow.threads.rest()));
             env.threads.spawn_background(&format!("guest-slow-{number}"), body)?;
         }
         start_ticker(env, engine, shared)?;
@@ -542,52 +488,14 @@ fn start_ticker(env: &Env, engine: &Engine, shared: Arc<Shared>) -> io::Result<(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-    use super::*;
+    use eigenshift_env::real::OsThreads;
 
-    #[test]
-    fn a_tenant_that_is_kept_slow_never_begins_on_a_fast_thread() {
-        let (shadow, other) = (Member::kept_slow(TenantId(1)), Member::new(TenantId(2)));
-        for _ in 0..=2 * PENALTY {
-            assert!(shadow.first_speed() == Speed::Slow);
-            assert!(other.first_speed() == Speed::Fast);
-        }
-        shadow.took_long();
-        shadow.took_long();
-        for _ in 0..=2 * PENALTY {
-            assert!(shadow.first_speed() == Speed::Slow, "it stays so");
-        }
-    }
+    use super::*;
 
     /// Computes for so long without waiting.
     async fn compute(time: Duration) {
         let begun = Env::real().threads.cpu_time();
         while Env::real().threads.cpu_time().saturating_sub(begun) < time {}
-    }
-
-    /// Where the next so many calls begin.
-    fn speeds(tenant: &Member, calls: u32) -> Vec<bool> {
-        (0..calls).map(|_| tenant.first_speed() == Speed::Fast).collect()
-    }
-
-    #[test]
-    fn calls_after_two_long_ones_begin_on_slow_threads_until_there_were_enough_short_ones() {
-        let tenant = Member::new(TenantId(1));
-        for _ in 0..3 {
-            tenant.took_long();
-            assert_eq!(speeds(&tenant, APART), [true; APART as usize], "one alone");
-        }
-        tenant.took_long();
-        assert_eq!(speeds(&tenant, APART - 1), [true; APART as usize - 1]);
-        tenant.took_long();
-        assert_eq!(speeds(&tenant, PENALTY), [false; PENALTY as usize]);
-        assert_eq!(speeds(&tenant, 1), [true]);
-        // One whose calls are all long stays there.
-        tenant.took_long();
-        tenant.took_long();
-        for _ in 0..3 * PENALTY {
-            assert_eq!(speeds(&tenant, 1), [false]);
-            tenant.took_long();
-        }
     }
 
     #[tokio::test]
@@ -599,10 +507,48 @@ mod tests {
         assert!(run(Duration::ZERO).await);
         assert!(run(FAST).await);
         // The answer comes a moment before the account is made up.
-        while tenant.since_long.load(Ordering::Relaxed) == APART {
+        while !tenant.noted().0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(tenant.slow.load(Ordering::Relaxed), 0, "one alone");
+        assert_eq!(tenant.noted(), (true, 0), "one alone");
+    }
+
+    /// The system's threads, which note who would pause instead of doing so.
+    #[derive(Default)]
+    struct Noting(Mutex<Vec<Option<String>>>);
+
+    impl env::Threads for Noting {
+        fn spawn(&self, name: &str, body: env::threads::Job) -> io::Result<()> {
+            OsThreads.spawn(name, body)
+        }
+
+        fn rest(&self) {
+            self.0.lock().push(std::thread::current().name().map(str::to_owned));
+        }
+
+        fn pool(&self, name: &str, threads: usize, queue: usize) -> io::Result<env::Pool> {
+            OsThreads.pool(name, threads, queue)
+        }
+    }
+
+    #[tokio::test]
+    async fn slow_threads_pause_between_turns_and_fast_ones_never() {
+        let noting = Arc::new(Noting::default());
+        let env = Env { threads: Arc::clone(&noting) as Arc<dyn env::Threads>, ..Env::real() };
+        let executor = Executor::start(&env, &Engine::default(), 1).unwrap();
+        let end = env.clock.monotonic() + Duration::from_secs(300);
+        const TURNS: usize = 5;
+        for tenant in [Member::kept_slow(TenantId(1)), Member::new(TenantId(2))] {
+            let work = async {
+                for _ in 1..TURNS {
+                    tokio::task::yield_now().await;
+                }
+            };
+            assert!(executor.run(&Arc::new(tenant), end, &Arc::default(), work).await.is_ok());
+        }
+        let rested = noting.0.lock();
+        assert!(rested.len() >= TURNS, "{rested:?}");
+        assert!(rested.iter().all(|name| name.as_deref() == Some("guest-slow-0")), "{rested:?}");
     }
 
     #[tokio::test]
