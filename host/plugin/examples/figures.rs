@@ -165,6 +165,7 @@ fn floor(prefix: &str, bundle: &Bundle, env: &Env, p50: f64) {
     }
     let floor = percentile(&mut times, 50);
     print(&format!("{prefix}floor_call_us"), floor, "us");
+    print(&format!("{prefix}floor_call_p99_us"), percentile(&mut times, 99), "us");
     print(&format!("{prefix}call_fresh_cpu_over_floor"), p50 / floor, "x");
 }
 
