@@ -94,7 +94,10 @@ fn next(state: &State, local: &Local) -> Vec<Action> {
     };
     let mut actions: Vec<Action> =
         wanted.iter().filter(|digest| !here(digest)).map(|digest| Action::Load(*digest)).collect();
-    for (digest, proposal) in &state.proposals {
+    // Whoever came too late for the active one still says whether it has it: others choose leaders by it.
+    let active = state.bundle_reports.contains_key(&state.bundle).then_some((&state.bundle, None));
+    let proposed = state.proposals.iter().map(|(digest, proposal)| (digest, proposal.shadow));
+    for (digest, shadow) in proposed.chain(active) {
         let reported =
             |reports: &BundleReports| reports.ready.contains(&local.node) || reports.refused.contains_key(&local.node);
         if state.bundle_reports.get(digest).is_some_and(reported) || !state.members.contains_key(&local.node) {
@@ -107,7 +110,7 @@ fn next(state: &State, local: &Local) -> Vec<Action> {
         if !local.loaded.contains(digest) {
             continue;
         }
-        match (proposal.shadow, local.verdicts.get(digest)) {
+        match (shadow, local.verdicts.get(digest)) {
             (Some(shadow), None) if !local.shadowing.contains(digest) => actions.push(Action::Shadow(*digest, shadow)),
             (Some(_), None) => {}
             (Some(_), Some(Verdict::Failed(why))) => actions.push(Action::Report(*digest, Some(why.clone()))),

@@ -348,10 +348,40 @@ async fn a_leader_that_refuses_what_the_others_run_leads_no_more() {
     let (task, outcome) = cluster.ended(index).await;
     assert_eq!((task.spec.bundle_digest, outcome), (second.digest(), Outcome::Done));
     assert_eq!(cluster.signers(&task), [1, 2]);
-    let why = cluster.handle(1).read(|state| state.bundle_reports[&second.digest()].refused.get(&refuser).cloned());
-    assert!(why.as_ref().is_some_and(|why| why.contains("keyvalue")), "{why:?}");
+    // Maybe after the others had activated it.
+    let refused = |state: &State| state.bundle_reports[&second.digest()].refused.get(&refuser).cloned();
+    let why = wait(cluster.handle(1), "the refusal is logged", refused).await;
+    assert!(why.contains("keyvalue"), "{why}");
     // It tried once, and not again and again.
     assert_eq!(cluster.handle(0).counters().get("bundle-load", "refused"), 1);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_comes_after_the_activation_says_that_it_has_the_bundle() {
+    let (first, second) = (numbered(0, 0), numbered(1, 0));
+    let plan = Plan {
+        settings: |settings| {
+            settings.publishers = vec![publisher().address()];
+            settings.rotation.mode = Mode::Assignment;
+            settings.quorums.thresholds = vec![51];
+        },
+        ..Plan::of(3)
+    };
+    let mut cluster = Cluster::prepare(&plan).await;
+    for number in 0..3 {
+        cluster.run(number, Logic::Plugin(first.clone(), Grants::all())).await;
+    }
+    cluster.wait_voters(3).await;
+    let late = cluster.handle(2).identity().node;
+    cluster.stop(2).await;
+    cluster.leader().await;
+    deploy(&cluster, 0, &second).await;
+    let activated = |state: &State| (state.bundle == second.digest()).then_some(());
+    wait(cluster.handle(0), "two of three activate it", activated).await;
+    cluster.run(2, Logic::Plugin(first, Grants::all())).await;
+    let ready = |state: &State| state.bundle_reports[&second.digest()].ready.contains(&late).then_some(());
+    wait(cluster.handle(0), "the third says that it has it", ready).await;
     cluster.end().await;
 }
 
