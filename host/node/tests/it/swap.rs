@@ -321,19 +321,22 @@ async fn a_bundle_is_kept_while_a_task_the_log_or_a_snapshot_refers_to_it_and_re
     cluster.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_refuses_what_the_others_run_leads_no_more() {
-    let (first, second) = (numbered(0, 0), keeper(1));
-    let plan = Plan {
+/// Three operators, of whom two are enough to activate a bundle and to certify an answer.
+fn two_of_three() -> Plan {
+    Plan {
         settings: |settings| {
             settings.publishers = vec![publisher().address()];
             settings.rotation.mode = Mode::Assignment;
-            settings.max_open_tasks = 8;
             settings.quorums.thresholds = vec![51];
         },
         ..Plan::of(3)
-    };
-    let mut cluster = Cluster::prepare(&plan).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_refuses_what_the_others_run_leads_no_more() {
+    let (first, second) = (numbered(0, 0), keeper(1));
+    let mut cluster = Cluster::prepare(&two_of_three()).await;
     for number in 0..3 {
         // The founder, which leads at first, grants no store.
         let grants: Grants = [Import::Chain, Import::Log].into_iter().collect();
@@ -360,15 +363,7 @@ async fn a_leader_that_refuses_what_the_others_run_leads_no_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_comes_after_the_activation_says_that_it_has_the_bundle() {
     let (first, second) = (numbered(0, 0), numbered(1, 0));
-    let plan = Plan {
-        settings: |settings| {
-            settings.publishers = vec![publisher().address()];
-            settings.rotation.mode = Mode::Assignment;
-            settings.quorums.thresholds = vec![51];
-        },
-        ..Plan::of(3)
-    };
-    let mut cluster = Cluster::prepare(&plan).await;
+    let mut cluster = Cluster::prepare(&two_of_three()).await;
     for number in 0..3 {
         cluster.run(number, Logic::Plugin(first.clone(), Grants::all())).await;
     }
