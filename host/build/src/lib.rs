@@ -194,6 +194,9 @@ impl Library {
         // The linker's own default is 1 MiB, which stands before the data: the pages that a call touches would lie beyond
         // those that the host keeps resident, and be faulted in anew by every call.
         flag(&["-Clink-arg=-zstack-size=131072".as_ref()]);
+        // What the SDK's allocator begins with: a memory that grows within a call costs the host two changes of page
+        // protection, for each of which it waits for every other core that it runs on.
+        flag(&["-Clink-arg=--initial-heap=65536".as_ref()]);
         flags.join("\u{1f}".as_ref())
     }
 }

@@ -255,15 +255,18 @@ async fn a_plan_or_a_transaction_out_of_bounds_is_refused() {
 }
 
 /// Built by `cargo xtask guests` from `plugins/`, with the Rust SDK.
-async fn shipped(name: &str) -> Plugin {
+fn shipped_bundle(name: &str) -> Bundle {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
     let folder = std::env::var_os("EIGENSHIFT_COMPONENTS").map_or_else(|| root.join("target/components"), Into::into);
     let path = folder.join(format!("{name}.wasm"));
     let component = std::fs::read(&path)
         .unwrap_or_else(|error| panic!("{}: {error}; build it with `cargo xtask guests`", path.display()));
-    let manifest = std::fs::read_to_string(root.join(name).join("avs.toml")).unwrap();
+    Bundle::new(component, std::fs::read_to_string(root.join(name).join("avs.toml")).unwrap())
+}
+
+async fn shipped(name: &str) -> Plugin {
     let host = Host::new(options(), &Env::real()).unwrap();
-    let plugin = host.load(Bundle::new(component, manifest), &Grants::all()).await.unwrap();
+    let plugin = host.load(shipped_bundle(name), &Grants::all()).await.unwrap();
     assert_eq!(plugin.descriptor().name, name);
     plugin
 }
@@ -290,4 +293,27 @@ async fn the_shipped_incredible_squaring_squares() {
     let wrong = PeerResponse { payload: Bytes::from_static(b"junk"), ..peer() };
     let error = plugin.on_leader_process_task_response(&task, &wrong).await.unwrap_err();
     assert!(matches!(error, ProcessError::Rejected { .. }), "{error:?}");
+}
+
+/// Bytes of the memories that a component's modules begin with.
+fn initial_memory(component: &[u8]) -> u64 {
+    let memories = wasmparser::Parser::new(0).parse_all(component).filter_map(|payload| match payload.unwrap() {
+        wasmparser::Payload::MemorySection(section) => Some(section),
+        _ => None,
+    });
+    memories.flatten().map(|memory| memory.unwrap().initial * 65_536).sum()
+}
+
+/// Growing is what costs: page protections change, and the other cores are waited for.
+#[tokio::test]
+async fn a_usual_call_of_a_plugin_made_with_the_sdk_does_not_grow_its_memory() {
+    let initial = initial_memory(shipped_bundle("incredible-squaring").component());
+    let plugin = shipped("incredible-squaring").await;
+    let mut task = task();
+    task.request = U256::from(12).to_be_bytes_vec().into();
+    plugin.take_memory_peak();
+    plugin.on_task_request(&task, chain()).await.unwrap();
+    // Tables are counted, too; theirs is less than a page.
+    let peak = plugin.take_memory_peak();
+    assert!((initial..initial + 65_536).contains(&peak), "{peak} bytes, {initial} to begin with");
 }
