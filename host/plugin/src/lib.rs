@@ -60,7 +60,7 @@ pub mod usage;
 pub mod values;
 
 pub use bundle::Bundle;
-pub use capability::http::{HttpPolicy, Roots, RootsError};
+pub use capability::http::{Answers, HttpPolicy, Roots, RootsError};
 pub use capability::keyvalue::{KeyValueError, KeyValueStore};
 pub use capability::secrets::{SecretError, SecretValue, Secrets};
 pub use chain::{ChainReadError, ChainReader};

@@ -1,15 +1,13 @@
 //! The chain as a recorded task saw it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use eigenshift_plugin::{ChainReadError, ChainReader, EventLog, Header};
 use eigenshift_types::{Address, B256, BlockRef, Bytes, keccak256};
 
+use super::missed::Missed;
 use super::tasks::{Call, Entries, Log};
-
-/// Reads that nothing stands for, kept for the report.
-const MAX_MISSED: usize = 8;
 
 /// The hash of a block of which only the number was recorded.
 pub(super) fn made_up(block: u64) -> B256 {
@@ -22,26 +20,23 @@ pub struct RecordedChain {
     bound: BlockRef,
     time: u64,
     reads: Arc<Entries>,
-    missed: Mutex<Vec<String>>,
+    missed: Missed,
 }
 
 impl RecordedChain {
     /// The chain that ends in the block `bound`, of this time.
     pub(super) fn new(bound: BlockRef, time: u64, reads: Arc<Entries>) -> Self {
-        Self { bound, time, reads, missed: Mutex::default() }
+        Self { bound, time, reads, missed: Missed::default() }
     }
 
     /// What was asked and not recorded, as it would stand in the file.
     #[must_use]
     pub fn missed(&self) -> Vec<String> {
-        self.missed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.missed.noted()
     }
 
     fn miss(&self, what: String) -> ChainReadError {
-        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        if missed.len() < MAX_MISSED && !missed.contains(&what) {
-            missed.push(what);
-        }
+        self.missed.note(what);
         ChainReadError::Unavailable("nothing was recorded for this read".to_owned())
     }
 
@@ -152,7 +147,7 @@ block = 95
         assert!(chain.logs(to, &[B256::ZERO], 90, 95, bound).await.unwrap().is_empty());
         assert_eq!(chain.header(None, bound).await.unwrap().timestamp, 12);
         assert!(chain.missed().is_empty());
-        for _ in 0..2 * MAX_MISSED {
+        for _ in 0..2 {
             assert!(matches!(chain.header(Some(90), bound).await, Err(ChainReadError::Unavailable(_))));
         }
         assert_eq!(chain.missed(), ["[[task.header]]\nblock = 90\ntime = 0"]);

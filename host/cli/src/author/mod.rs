@@ -2,12 +2,15 @@
 //!
 //! - `template`: the files of a new project, embedded. `new`: writes them.
 //! - `project`: a folder or a component, its language, its bundle. `build`: sources become a component.
-//! - `tasks`: `tasks.toml`; `chain`: what it says of the chain. `record`: writes answers into it. `trial`: runs its tasks. `test`: the command.
+//! - `tasks`: `tasks.toml`; `chain`, `hosts`: what it says of the chain and of
+//!   other hosts, `missed`: what it does not. `record`: writes answers into it. `trial`: runs its tasks. `test`: the command.
 //! - `error`: why not, with a code.
 
 mod build;
 mod chain;
 mod error;
+mod hosts;
+mod missed;
 mod new;
 pub mod project;
 mod record;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use eigenshift_plugin::capability::egress::Target;
 use eigenshift_plugin::{SecretValue, Secrets, Signable, Task};
 use eigenshift_types::{Address, B256, BlockRef, Bytes, Service};
 use serde::{Deserialize, Deserializer, de};
@@ -90,6 +91,85 @@ pub(super) struct Log {
     pub block: u64,
 }
 
+/// A request to another host, and what came of it.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Exchange {
+    #[serde(default)]
+    method: Method,
+    url: String,
+    /// The request's; none takes any.
+    body: Option<Data>,
+    status: Option<u16>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// The response's body.
+    returns: Option<Data>,
+    /// Whether the host is not reached.
+    #[serde(default)]
+    fails: bool,
+}
+
+/// How another host is asked.
+#[derive(Debug, PartialEq, Eq)]
+struct Method(http::Method);
+
+impl Default for Method {
+    fn default() -> Self {
+        Self(http::Method::GET)
+    }
+}
+
+impl<'de> Deserialize<'de> for Method {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        http::Method::from_bytes(text.as_bytes()).map(Self).map_err(de::Error::custom)
+    }
+}
+
+impl Exchange {
+    /// Whether the request is the recorded one.
+    pub fn is_for(&self, request: &http::Request<Bytes>) -> bool {
+        let Method(method) = &self.method;
+        method == request.method()
+            && self.url().is_ok_and(|url| request.uri() == url.as_str())
+            && self.body.as_ref().is_none_or(|Data(body)| body == request.body())
+    }
+
+    /// The URL as a host is asked for it: its name in lower case, no port where it is the scheme's own, a path.
+    fn url(&self) -> Result<String, String> {
+        let target = Target::of(&self.url).map_err(|why| format!("the url {:?}: {why}", self.url))?;
+        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        let path = rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or("/");
+        let root = if path.starts_with('?') { "/" } else { "" };
+        Ok(format!("{}://{}{root}{path}", target.scheme.as_str(), target.authority()))
+    }
+
+    /// The answer; none where the host is not reached.
+    ///
+    /// # Errors
+    /// What is no response about it.
+    pub fn response(&self) -> Result<Option<http::Response<Bytes>>, String> {
+        let Some(Data(body)) = self.returns.clone() else { return Ok(None) };
+        let mut response = http::Response::builder().status(self.status.unwrap_or(200));
+        for (name, value) in &self.headers {
+            response = response.header(name, value);
+        }
+        response.body(body).map(Some).map_err(|error| error.to_string())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.url()?;
+        self.response().map_err(|why| format!("the answer of {}: {why}", self.url))?;
+        let answers = self.status.is_some() || !self.headers.is_empty();
+        match (&self.returns, self.fails) {
+            (Some(_), true) | (None, false) => Err(format!("{} needs either `returns` or `fails = true`", self.url)),
+            (None, true) if answers => Err(format!("{} fails: it has no status and no headers", self.url)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// One answer to be signed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -131,6 +211,8 @@ struct Entry {
     headers: Vec<Block>,
     #[serde(default, rename = "log")]
     logs: Vec<Log>,
+    #[serde(default, rename = "http")]
+    exchanges: Vec<Exchange>,
     #[serde(default, rename = "response")]
     responses: Vec<Response>,
     refused: Option<String>,
@@ -184,6 +266,7 @@ impl Recorded {
             calls: Vec::new(),
             headers: Vec::new(),
             logs: Vec::new(),
+            exchanges: Vec::new(),
             responses: Vec::new(),
             refused: None,
         };
@@ -209,12 +292,13 @@ pub struct Tasks {
     pub tasks: Vec<Recorded>,
 }
 
-/// What was recorded of the chain.
+/// What was recorded of the chain and of other hosts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Entries {
     pub calls: Vec<Call>,
     pub headers: Vec<Block>,
     pub logs: Vec<Log>,
+    pub exchanges: Vec<Exchange>,
 }
 
 impl Entry {
@@ -223,11 +307,15 @@ impl Entry {
         if !(1..=MAX_NAME).contains(&name.len()) || name.chars().any(char::is_control) {
             return Err(format!("a task's name has 1 to {MAX_NAME} bytes, all of them to be seen"));
         }
-        if self.calls.len().max(self.headers.len()).max(self.logs.len()) > MAX_READS {
+        let reads = [self.calls.len(), self.headers.len(), self.logs.len(), self.exchanges.len()];
+        if reads.iter().any(|reads| *reads > MAX_READS) {
             return Err(format!("{name:?} has more than {MAX_READS} reads of a kind"));
         }
         if self.calls.iter().any(|call| call.returns.is_some() == call.reverts.is_some()) {
             return Err(format!("each call of {name:?} needs either `returns` or `reverts`"));
+        }
+        for exchange in &self.exchanges {
+            exchange.check().map_err(|why| format!("{name:?}: {why}"))?;
         }
         if self.refused.is_some() && !self.responses.is_empty() {
             return Err(format!("{name:?} has responses and `refused`: one of them"));
@@ -252,7 +340,7 @@ impl Entry {
             reference_block: BlockRef { number: self.block, hash },
             reference_time: self.time,
         };
-        let reads = Entries { calls: self.calls, headers: self.headers, logs: self.logs };
+        let reads = Entries { calls: self.calls, headers: self.headers, logs: self.logs, exchanges: self.exchanges };
         Ok(Recorded { name: self.name.into_inner(), task, expected, reads: reads.into() })
     }
 }
@@ -340,6 +428,14 @@ reverts = ""
 address = "0x2222222222222222222222222222222222222222"
 block = 95
 
+[[task.http]]
+method = "POST"
+url = "https://api.example.org:443?q"
+body = "b"
+status = 404
+headers = { x-own = "1" }
+returns = "{}"
+
 [[task.response]]
 key = "0"
 payload = "0xff"
@@ -369,15 +465,21 @@ refused = "plugin-invalid-task"
     fn a_mistake_is_named_with_its_line() {
         for (from, to, expected) in [
             ("index = 3", "indx = 3", ["line 12", "indx"]),
-            ("name = \"second\"", "name = \"first\"", ["line 37", "already"]),
-            ("name = \"second\"", "name = \"\"", ["line 37", "1 to 64"]),
+            ("name = \"second\"", "name = \"first\"", ["line 45", "already"]),
+            ("name = \"second\"", "name = \"\"", ["line 45", "1 to 64"]),
             ("returns = \"0x02\"", "", ["line 10", "`returns` or `reverts`"]),
             ("request = \"EUR\"", "request = \"0x1\"", ["line 11", "not hexadecimal"]),
-            ("key = \"0\"", "key = \"0\"\nother = 1", ["line 33", "other"]),
+            ("key = \"0\"", "key = \"0\"\nother = 1", ["line 41", "other"]),
             ("time = 12", "time = -1", ["line 13", "-1"]),
             ("time = 12", "refused = \"x\"", ["line 10", "one of them"]),
             ("feed = \"EUR/USD\"", "feed = [1]", ["line 3", "expected text"]),
             ("not-a-real-one", "x", ["api-key", "bytes"]),
+            ("https://api", "api", ["line 10", "no scheme"]),
+            ("method = \"POST\"", "method = \"PO ST\"", ["line 32", "method"]),
+            ("status = 404", "status = 4", ["line 10", "status"]),
+            ("x-own = \"1\"", "\"x own\" = \"1\"", ["line 10", "header"]),
+            ("returns = \"{}\"", "", ["line 10", "`returns` or `fails = true`"]),
+            ("returns = \"{}\"", "fails = true", ["line 10", "no status"]),
         ] {
             let text = WHOLE.replacen(from, to, 1);
             assert_ne!(text, WHOLE, "{from}");
@@ -402,6 +504,7 @@ refused = "plugin-invalid-task"
             "[[task]]\n[[task.call]]",
             "[[task]]\n[[task.header]]",
             "[[task]]\n[[task.log]]",
+            "[[task]]\n[[task.http]]",
             "[[task]]\n[[task.response]]",
         ] {
             let why = unknown(table);

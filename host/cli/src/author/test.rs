@@ -52,6 +52,7 @@ fn recorded(expected: &Answer) -> String {
         memory: 0,
         wall: std::time::Duration::ZERO,
         missed: Vec::new(),
+        denied: Vec::new(),
     };
     shown(&run).trim_end_matches(": ").to_owned()
 }
@@ -119,8 +120,11 @@ fn details(trial: &Trial, verdict: Verdict, expected: Option<&Answer>) {
         Verdict::New => println!("      answered    {}", shown(&trial.first)),
         Verdict::Good => {}
     }
+    for why in &trial.first.denied {
+        println!("      a request was refused: {why}");
+    }
     for missed in &trial.first.missed {
-        println!("      it read what was not recorded:");
+        println!("      it asked for what was not recorded:");
         missed.lines().for_each(|line| println!("        {line}"));
     }
 }

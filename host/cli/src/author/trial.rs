@@ -8,12 +8,13 @@ use std::time::Duration;
 use eigenshift_build::cache_folder;
 use eigenshift_env::Env;
 use eigenshift_plugin::{
-    Bundle, ChainReader, CompileLimits, Compiler, Grants, Host, HostOptions, HttpPolicy, Import, KeyValueStore,
-    Manifest, PeerResponse, Plugin, ProcessError, Signable, TenantOptions,
+    Answers, Bundle, ChainReader, CompileLimits, Compiler, Grants, Host, HostOptions, HttpPolicy, Import,
+    KeyValueStore, Manifest, PeerResponse, Plugin, ProcessError, Signable, TenantOptions,
 };
 use eigenshift_types::{B256, OperatorId};
 
 use super::error::{AuthorError, file};
+use super::hosts::RecordedHosts;
 use super::project::Project;
 use super::tasks::{Answer, Recorded, Response, Tasks};
 
@@ -52,8 +53,10 @@ pub struct Run {
     pub memory: u64,
     /// Of the call that took longest.
     pub wall: Duration,
-    /// Reads of the chain that nothing was recorded for.
+    /// Reads of the chain and requests to other hosts that nothing was recorded for.
     pub missed: Vec<String>,
+    /// Why requests were refused.
+    pub denied: Vec<String>,
 }
 
 /// Both runs of a task.
@@ -142,9 +145,10 @@ async fn answer(
     Ok(items.iter().map(Response::from).collect())
 }
 
-async fn run(env: &Env, plugin: &Plugin, recorded: &Recorded) -> Run {
+async fn run(env: &Env, plugin: &Plugin, hosts: &RecordedHosts, recorded: &Recorded) -> Run {
     let mut meter = Meter { env, plugin, fuel: 0, wall: Duration::ZERO };
     let chain = Arc::new(recorded.chain());
+    hosts.begin(&recorded.reads);
     plugin.take_memory_peak();
     let result = answer(&mut meter, recorded, Arc::clone(&chain) as Arc<dyn ChainReader>).await;
     let (answer, why) = match result {
@@ -157,7 +161,8 @@ async fn run(env: &Env, plugin: &Plugin, recorded: &Recorded) -> Run {
         Err(ProcessError::Call(error)) => (Answer::Refused(error.code().to_owned()), error.to_string()),
     };
     let Meter { fuel, wall, .. } = meter;
-    Run { answer, why, fuel, memory: plugin.take_memory_peak(), wall, missed: chain.missed() }
+    let missed = [chain.missed(), hosts.missed()].concat();
+    Run { answer, why, fuel, memory: plugin.take_memory_peak(), wall, missed, denied: hosts.denied() }
 }
 
 /// An empty store in a file of its own.
@@ -172,13 +177,20 @@ pub async fn keyvalue(env: &Env, folder: &Path) -> Result<KeyValueStore, AuthorE
     opened.map_err(|error| file(&path, error))?.map_err(|error| file(&path, error))
 }
 
-/// What a plugin is given that never leaves this machine: recorded values, an empty store, no way out.
-async fn given(env: &Env, tasks: &Tasks, manifest: &Manifest, folder: &Path) -> Result<TenantOptions, AuthorError> {
+/// What a plugin is given that never leaves this machine: recorded values, an empty store, hosts that were recorded.
+async fn given(
+    env: &Env,
+    tasks: &Tasks,
+    hosts: &Arc<RecordedHosts>,
+    manifest: &Manifest,
+    folder: &Path,
+) -> Result<TenantOptions, AuthorError> {
     let keyvalue = match manifest.imports.contains(&Import::Keyvalue) {
         true => Some(keyvalue(env, folder).await?),
         false => None,
     };
-    let http = HttpPolicy { allow: Some(Vec::new()), ..HttpPolicy::default() };
+    let answers = Arc::clone(hosts) as Arc<dyn Answers>;
+    let http = HttpPolicy { answers: Some(answers), ..HttpPolicy::default() };
     Ok(TenantOptions { keyvalue, secrets: tasks.secrets.clone(), http })
 }
 
@@ -204,16 +216,17 @@ pub async fn version(
     }
     let refused = |error| AuthorError::Refused { path: project.component.clone(), error };
     let place = tempfile::tempdir().map_err(|error| file(&std::env::temp_dir(), error))?;
-    let tenant = host.tenant_with(given(env, tasks, &manifest, place.path()).await?);
+    let hosts = Arc::new(RecordedHosts::default());
+    let tenant = host.tenant_with(given(env, tasks, &hosts, &manifest, place.path()).await?);
     // One for both rounds: the second one meets what the first one left in its store and in instances that are kept.
     let plugin = host.load_for(&tenant, bundle, &grants).await.map_err(refused)?;
     let mut first = Vec::new();
     for task in &recorded {
-        first.push(run(env, &plugin, task).await);
+        first.push(run(env, &plugin, &hosts, task).await);
     }
     let mut second = Vec::new();
     for task in recorded.iter().rev() {
-        second.push(run(env, &plugin, task).await);
+        second.push(run(env, &plugin, &hosts, task).await);
     }
     second.reverse();
     let strict = !manifest.imports.contains(&Import::Keyvalue) && manifest.reuse_calls == 0;

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::asking::asking;
 use crate::guest::{ADDRESS, ANSWER, DIGEST, Guest, IMPORT_CALL, IMPORT_KEYVALUE, KEY, KEYVALUE, SCRATCH, result};
 use crate::process::{Finished, components, eigenshift, finish};
 
@@ -115,7 +116,8 @@ fn recorded_answers_are_compared_and_recorded_anew() {
     failed(&plugin(place.path(), &["test", "my-avs"]), "unexpected-answers");
     write("\nindex = 7", "\nindexx = 7");
     let said = failed(&plugin(place.path(), &["test", "my-avs"]), "tasks-invalid");
-    assert!(said.contains("line 37") && said.contains("indexx"), "{said}");
+    let line = good.lines().position(|line| line == "index = 7").unwrap() + 1;
+    assert!(said.contains(&format!("line {line},")) && said.contains("indexx"), "{said}");
     std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
     failed(&plugin(place.path(), &["test", "my-avs"]), "file");
     std::fs::remove_file(&path).unwrap();
@@ -215,17 +217,63 @@ fn chain_reads_are_answered_from_the_file_and_what_is_missing_in_it_is_shown() {
     guest.imports = IMPORT_CALL.to_owned();
     handmade(place.path(), &guest);
     let out = plugin(place.path(), &["test"]).good();
-    assert!(out.contains("it read what was not recorded") && out.contains("plugin-trap"), "{out}");
+    assert!(out.contains("it asked for what was not recorded") && out.contains("plugin-trap"), "{out}");
     // What it shows is what the file needs.
-    let missing = out.lines().skip_while(|line| !line.contains("[[task.call]]")).map(str::trim);
-    let missing: Vec<&str> = missing.collect();
-    assert!(missing.contains(&"data = \"0x01020304\""), "{out}");
-    let tasks = place.path().join("tasks.toml");
-    let text = format!("{}\n{}\n", std::fs::read_to_string(&tasks).unwrap(), missing.join("\n"));
-    std::fs::write(&tasks, text).unwrap();
-    plugin(place.path(), &["test", "--record"]).good();
-    let out = plugin(place.path(), &["test"]).good();
-    assert!(out.contains("as recorded") && !out.contains("not recorded"), "{out}");
-    let text = std::fs::read_to_string(&tasks).unwrap();
+    let missing = missing(&out, "[[task.call]]");
+    assert!(missing.contains("data = \"0x01020304\""), "{out}");
+    let text = recorded_with(place.path(), &missing);
     assert!(text.contains("payload = \"0x01020304\"") && text.contains("[[task.call]]"), "{text}");
+}
+
+/// What a test says that the file lacks.
+fn missing(out: &str, table: &str) -> String {
+    let lines: Vec<&str> = out.lines().skip_while(|line| !line.contains(table)).map(str::trim).collect();
+    lines.join("\n")
+}
+
+/// Adds that to the file and records the answers; then they are as recorded. The new file.
+fn recorded_with(folder: &Path, missing: &str) -> String {
+    let tasks = folder.join("tasks.toml");
+    let text = format!("{}\n{missing}\n", std::fs::read_to_string(&tasks).unwrap());
+    std::fs::write(&tasks, text).unwrap();
+    plugin(folder, &["test", "--record"]).good();
+    let out = plugin(folder, &["test"]).good();
+    assert!(out.contains("as recorded") && !out.contains("not recorded"), "{out}");
+    std::fs::read_to_string(&tasks).unwrap()
+}
+
+/// Asks `http://AUTHORITY/p?q` when it works on a task, and signs what it is answered.
+fn signing_answers_of(authority: &str) -> Guest {
+    let mut guest = asking(authority);
+    guest.bodies.extend(Guest::default().bodies.into_iter().filter(|(name, _)| name.ends_with("task-response")));
+    // Parameter 12 is the list of the answers.
+    let body = format!(
+        "{} (i32.store (i32.const {}) (i32.load (local.get 12)))
+         (i32.store (i32.const {}) (i32.load offset=4 (local.get 12)))",
+        result(&[0, SCRATCH + 12, 1, KEY, 1, 0, 0, DIGEST, 32, ANSWER, 0]),
+        SCRATCH + 20,
+        SCRATCH + 24
+    );
+    guest.body("on-submit-task-to-leader", &body);
+    guest
+}
+
+#[test]
+fn requests_are_answered_from_the_file_and_what_is_missing_in_it_is_shown() {
+    let place = tempfile::tempdir().unwrap();
+    handmade(place.path(), &signing_answers_of("api.example.org"));
+    let out = plugin(place.path(), &["test"]).good();
+    assert!(out.contains("it asked for what was not recorded"), "{out}");
+    let missing = missing(&out, "[[task.http]]");
+    assert!(missing.contains("url = \"http://api.example.org/p?q\""), "{out}");
+    let text = recorded_with(place.path(), &missing.replace("returns = \"\"", "returns = \"{}\""));
+    assert!(text.contains("returns = \"{}\"") && text.contains("payload = \"{}\""), "{text}");
+    // Another answer is another result: it is the file's that the plugin reads.
+    let other = text.replace("returns = \"{}\"", "fails = true");
+    std::fs::write(place.path().join("tasks.toml"), other).unwrap();
+    failed(&plugin(place.path(), &["test"]), "unexpected-answers");
+
+    handmade(place.path(), &signing_answers_of("evil.example.org"));
+    let out = plugin(place.path(), &["test"]).good();
+    assert!(out.contains("a request was refused: http://evil.example.org:80 is not on the allow-list"), "{out}");
 }

@@ -7,6 +7,9 @@
     reason = "tests fail by panicking"
 )]
 
+#[allow(dead_code, reason = "the plugin host's tests use the rest")]
+#[path = "../../../plugin/tests/it/asking.rs"]
+mod asking;
 mod author;
 mod cluster;
 mod commands;

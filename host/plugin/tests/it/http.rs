@@ -6,15 +6,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use eigenshift_env::{Env, Listener, Net, Stream};
-use eigenshift_plugin::{CallError, Grants, Host, HttpPolicy, Import, LoadError, Plugin, Task, TenantOptions};
+use eigenshift_plugin::{Answers, CallError, Grants, Host, HttpPolicy, Import, LoadError, Plugin, Task, TenantOptions};
+use eigenshift_types::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use http::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::asking::{OUT, ask, asking, listed};
 use crate::fixtures::{chain, options, peer, task};
-use crate::guest::{ANSWER, DIGEST, Guest, KEY, SCRATCH, manifest, result};
-
-const OUT: u32 = 8192;
+use crate::guest::{Guest, SCRATCH, manifest, result};
 
 /// Looks up to a public address, dials into memory, answers with what it was asked.
 #[derive(Clone, Default)]
@@ -50,98 +51,11 @@ impl Net for Echo {
     }
 }
 
-const IMPORTS: &str = r#"
-    (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
-    (import "wasi:http/types@0.2.0" "[method]fields.append" (func $append (param i32 i32 i32 i32 i32 i32)))
-    (import "wasi:http/types@0.2.0" "[constructor]outgoing-request" (func $request (param i32) (result i32)))
-    (import "wasi:http/types@0.2.0" "[method]outgoing-request.set-path-with-query"
-      (func $path (param i32 i32 i32 i32) (result i32)))
-    (import "wasi:http/types@0.2.0" "[method]outgoing-request.set-scheme"
-      (func $scheme (param i32 i32 i32 i32 i32) (result i32)))
-    (import "wasi:http/types@0.2.0" "[method]outgoing-request.set-authority"
-      (func $authority (param i32 i32 i32 i32) (result i32)))
-    (import "wasi:http/outgoing-handler@0.2.0" "handle" (func $handle (param i32 i32 i32 i32)))
-    (import "wasi:http/types@0.2.0" "[method]future-incoming-response.subscribe"
-      (func $subscribe (param i32) (result i32)))
-    (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
-    (import "wasi:http/types@0.2.0" "[method]future-incoming-response.get" (func $get (param i32 i32)))
-    (import "wasi:http/types@0.2.0" "[method]incoming-response.consume" (func $consume (param i32 i32)))
-    (import "wasi:http/types@0.2.0" "[method]incoming-body.stream" (func $stream (param i32 i32)))
-    (import "wasi:io/streams@0.2.0" "[method]input-stream.blocking-read" (func $read (param i32 i64 i32)))"#;
-
-/// Asks for `http://AUTHORITY/p?q`; leaves the place of the answer's bytes in `$at` and `$len`, or of a byte: `A` and on for
-/// the error's case.
-fn ask(authority: &str) -> String {
-    let len = authority.len();
-    format!(
-        "(local $r i32) (local $f i32) (local $at i32) (local $len i32)
-         (local.set $r (call $request (call $fields)))
-         (drop (call $scheme (local.get $r) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)))
-         (drop (call $path (local.get $r) (i32.const 1) (i32.const 9000) (i32.const 4)))
-         (drop (call $authority (local.get $r) (i32.const 1) (i32.const 9010) (i32.const {len})))
-         (call $handle (local.get $r) (i32.const 0) (i32.const 0) (i32.const {OUT}))
-         (block $done
-           (if (i32.load8_u (i32.const {OUT}))
-             (then {at_8} (br $done)))
-           (local.set $f (i32.load (i32.const {})))
-           (call $block (call $subscribe (local.get $f)))
-           (call $get (local.get $f) (i32.const {OUT}))
-           (if (i32.load8_u (i32.const {}))
-             (then {at_24} (br $done)))
-           (call $consume (i32.load (i32.const {})) (i32.const {OUT}))
-           (call $stream (i32.load (i32.const {})) (i32.const {OUT}))
-           (call $read (i32.load (i32.const {})) (i64.const 100) (i32.const {OUT}))
-           (local.set $at (i32.load (i32.const {}))) (local.set $len (i32.load (i32.const {}))))",
-        OUT + 8,
-        OUT + 16,
-        OUT + 24,
-        OUT + 4,
-        OUT + 4,
-        OUT + 4,
-        OUT + 8,
-        at_8 = case(OUT + 8),
-        at_24 = case(OUT + 24),
-    )
-}
-
-fn case(at: u32) -> String {
-    format!(
-        "(i32.store8 (i32.const 9900) (i32.add (i32.const 65) (i32.load8_u (i32.const {at}))))
-         (local.set $at (i32.const 9900)) (local.set $len (i32.const 1))"
-    )
-}
-
-fn put(at: u32) -> String {
-    format!("(i32.store (i32.const {at}) (local.get $at)) (i32.store (i32.const {}) (local.get $len))", at + 4)
-}
-
 /// Cases of the error, as the guest gives them.
 const PROHIBITED: &[u8] = b"E";
 const LIMIT: &[u8] = b"L";
 const DENIED: &[u8] = b"P";
-
-fn asking(authority: &str) -> Guest {
-    let s = SCRATCH;
-    let body = format!("{} {} {}", ask(authority), result(&[0, s + 12, 1, 0, 0]), put(s + 12));
-    let mut guest = Guest::with("on-task-request", &body);
-    let signed = result(&[0, s + 12, 1, KEY, 1, 0, 0, DIGEST, 32, ANSWER, 0]);
-    guest.body("on-submit-task-to-leader", &format!("{} {signed} {}", ask(authority), put(s + 20)));
-    let counted = result(&[0, 7, 0, 0, DIGEST, 32]);
-    guest.body("on-leader-process-task-response", &format!("{} {counted} {}", ask(authority), put(s + 8)));
-    guest.imports = IMPORTS.to_owned();
-    guest.extra = format!("(data (i32.const 9000) \"/p?q\") (data (i32.const 9010) \"{authority}\")");
-    guest.world.push_str(
-        "import wasi:http/types@0.2.0; import wasi:http/outgoing-handler@0.2.0; import wasi:io/poll@0.2.0;
-         import wasi:io/streams@0.2.0;",
-    );
-    guest.manifest = listed("");
-    guest
-}
-
-fn listed(more: &str) -> String {
-    let section = format!("[http]\nallow = [\"http://api.example.org\", \"http://inside.example.org\"]\n{more}");
-    manifest("imports = [\"http\"]", &section)
-}
+const TOO_LARGE: &[u8] = b"]";
 
 async fn load(guest: &Guest, net: &Echo, policy: HttpPolicy) -> Result<Plugin, LoadError> {
     let env = Env { net: Arc::new(net.clone()), ..Env::real() };
@@ -196,6 +110,46 @@ async fn whoever_may_not_ask_is_denied_and_nothing_is_dialled() {
     let log: Grants = [Import::Log].into_iter().collect();
     let error = Host::new(options(), &env).unwrap().load(asking("api.example.org").bundle(), &log).await.unwrap_err();
     assert_eq!(error, LoadError::ImportNotGranted { import: Import::Http });
+}
+
+/// Answers one URL, and notes what else it hears.
+#[derive(Debug, Default)]
+struct Recorded(Mutex<Vec<String>>);
+
+impl Answers for Recorded {
+    fn answer(&self, request: &Request<Bytes>) -> Option<Response<Bytes>> {
+        self.0.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+        (request.uri() == "http://api.example.org/p?q").then(|| Response::new(Bytes::from_static(b"recorded")))
+    }
+
+    fn denied(&self, why: &str) {
+        self.0.lock().unwrap().push(why.to_owned());
+    }
+}
+
+#[tokio::test]
+async fn recorded_answers_come_instead_of_the_network_s_and_under_the_same_rules() {
+    /// As the guest gives it.
+    const REFUSED: &[u8] = b"G";
+    let net = Echo::default();
+    for (authority, more, answer, noted) in [
+        ("api.example.org", "", &b"recorded"[..], "GET http://api.example.org/p?q"),
+        ("API.example.org:80", "", b"recorded", "GET http://api.example.org/p?q"),
+        // No address is looked up, so none is blocked.
+        ("inside.example.org", "", REFUSED, "GET http://inside.example.org/p?q"),
+        ("evil.example.org", "", DENIED, "http://evil.example.org:80 is not on the allow-list"),
+        ("api.example.org", "response-bytes = 7", TOO_LARGE, "GET http://api.example.org/p?q"),
+    ] {
+        let recorded = Arc::new(Recorded::default());
+        let answers = Some(Arc::clone(&recorded) as Arc<dyn Answers>);
+        let mut guest = asking(authority);
+        guest.manifest = listed(more);
+        let plugin = load(&guest, &net, HttpPolicy { answers, ..HttpPolicy::default() }).await.unwrap();
+        assert_eq!(requested(&plugin).await, answer, "{authority} {more}");
+        let heard = recorded.0.lock().unwrap().clone();
+        assert!(heard.len() == 1 && heard[0].starts_with(noted), "{heard:?}");
+    }
+    assert!(net.0.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
     reason = "tests: what fails here is to fail the test"
 )]
 
+mod asking;
 mod cache;
 mod calls;
 mod chain;

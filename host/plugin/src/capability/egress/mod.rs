@@ -93,6 +93,26 @@ pub struct Target {
     pub port: u16,
 }
 
+impl Target {
+    /// Reads a URL's scheme and authority. What comes after them is not looked at but for its characters.
+    ///
+    /// # Errors
+    /// [`Denied`] says what is wrong with it.
+    pub fn of(url: &str) -> Result<Self, Denied> {
+        parse(url)
+    }
+
+    /// Host, and port where it is not the scheme's own: as it stands in a request and in a URL.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.port == self.scheme.default_port() {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}:{}", self.scheme.as_str(), self.host, self.port)

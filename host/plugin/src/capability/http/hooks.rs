@@ -49,9 +49,12 @@ impl Hooks {
 }
 
 /// Tells the operator, in the log and in the counters, and the guest in the interface's words.
-fn refuse(plugin: &str, redactor: &Redactor, totals: &Totals, denied: &Denied) -> Error {
+fn refuse(client: &Client, plugin: &str, redactor: &Redactor, totals: &Totals, denied: &Denied) -> Error {
     totals.http_refused.fetch_add(1, Ordering::Relaxed);
     let why = redactor.text(&denied.to_string());
+    if let Some(answers) = &client.policy.answers {
+        answers.denied(&why);
+    }
     tracing::debug!(target: "eigenshift_plugin::egress", plugin, code = denied.code(), "request refused: {why}");
     in_wasi(denied)
 }
@@ -97,7 +100,7 @@ impl WasiHttpHooks for Hooks {
         totals.http_requests.fetch_add(1, Ordering::Relaxed);
         let target = match client.decide(limits, request.method().as_str(), &request.uri().to_string()) {
             Ok(target) => target,
-            Err(denied) => return answer(Err(refuse(plugin, redactor, totals, &denied))),
+            Err(denied) => return answer(Err(refuse(client, plugin, redactor, totals, &denied))),
         };
         let exchange = Exchange {
             target,
@@ -109,12 +112,12 @@ impl WasiHttpHooks for Hooks {
         let client = Arc::clone(client);
         let (plugin, redactor, totals) = (Arc::clone(plugin), Arc::clone(redactor), Arc::clone(totals));
         let sending = async move {
-            match client.send(exchange).await {
+            match Arc::clone(&client).send(exchange).await {
                 Ok(answered) => {
                     let connection: Box<dyn Future<Output = Result<()>> + Send> = Box::new(answered.connection);
                     Ok((answered.response, connection))
                 }
-                Err(Failed::Denied(denied)) => Err(refuse(&plugin, &redactor, &totals, &denied)),
+                Err(Failed::Denied(denied)) => Err(refuse(&client, &plugin, &redactor, &totals, &denied)),
                 Err(Failed::Error(error)) => Err(error),
             }
         };

@@ -8,7 +8,7 @@
 //!
 //! - `hooks`: what the interface asks of this host, request by request.
 //! - `send`: one exchange. `wire`: what is counted while it lasts. `tls`: whom to believe.
-//! - here: what an operator sets, and what a tenant's requests share.
+//! - here: what an operator sets, what a tenant's requests share, and who may answer instead of the network.
 
 mod hooks;
 mod send;
@@ -22,13 +22,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eigenshift_env::{Clock, Env, Net};
+use eigenshift_types::Bytes;
+use http::{Request, Response};
 use tokio::sync::Semaphore;
 
-use super::egress::{Denied, Policy, Rule, decide};
-use crate::capability::egress::Target;
+use super::egress::{Denied, Policy, Rule, Target, decide};
 use crate::manifest::{Http, Manifest};
 pub(crate) use hooks::{Access, Hooks};
 pub use tls::{Roots, RootsError};
+
+/// Answers requests instead of the network, for whoever runs a plugin on what was recorded. Manifest, policy and bounds
+/// count as they do elsewhere; nothing is looked up or dialled, and https needs no authorities.
+pub trait Answers: fmt::Debug + Send + Sync {
+    /// What comes of a request that may be sent; none is a host that is not reached. The URL is whole, the host in lower
+    /// case, the port only where it is not the scheme's own.
+    fn answer(&self, request: &Request<Bytes>) -> Option<Response<Bytes>>;
+
+    /// A request may not be sent, for this reason.
+    fn denied(&self, why: &str);
+}
 
 /// What an operator sets about the requests of one AVS. The bundle's manifest has bounds of its own; the tighter one counts.
 #[derive(Clone, Debug)]
@@ -49,6 +61,8 @@ pub struct HttpPolicy {
     pub roots: Option<Roots>,
     /// Only what asks and changes nothing is sent: GET and HEAD.
     pub reads_only: bool,
+    /// Who answers instead of the network.
+    pub answers: Option<Arc<dyn Answers>>,
 }
 
 impl Default for HttpPolicy {
@@ -62,6 +76,7 @@ impl Default for HttpPolicy {
             response_bytes: 16 * 1024 * 1024,
             roots: None,
             reads_only: false,
+            answers: None,
         }
     }
 }
