@@ -2,10 +2,9 @@
 //!
 //! - `stage`: chain, contract, operators; asking and exchanging. `contract`: the AVS's own.
 //! - `source`: what tasks are asked for. `report`: what became of them.
-//! - `watch`: the files, while somebody writes them. `lines`: the log.
+//! - `watch`: the files, while somebody writes them.
 
 mod contract;
-mod lines;
 mod report;
 mod source;
 mod stage;
@@ -21,9 +20,9 @@ use eigenshift_plugin::Manifest;
 use eigenshift_types::Bytes;
 
 use crate::CliError;
-use crate::author::AuthorError;
 use crate::author::project::Project;
 use crate::author::tasks::{self, Answer, Data, Recorded, Tasks};
+use crate::author::{AuthorError, log};
 use contract::Contract;
 use report::Report;
 use source::Source;
@@ -95,7 +94,7 @@ fn source(args: &DevArgs, tasks: &Tasks, manifest: &Manifest) -> Result<Source, 
 /// # Errors
 /// [`CliError`]: the plugin does not run here, or nothing is asked of it.
 pub async fn dev(args: DevArgs) -> Result<(), CliError> {
-    lines::log(LOG);
+    log(LOG);
     let stop = crate::run::signal();
     tokio::pin!(stop);
     let project = Project::at(&args.plugin);

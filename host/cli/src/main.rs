@@ -7,6 +7,7 @@ mod cluster;
 mod config;
 mod demo;
 mod dev;
+mod files;
 mod logs;
 mod plugin;
 mod provided;

@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use crate::ask::{Administration, PATIENCE, Target, unanswered};
 use crate::avs::Admin;
-use crate::run::{MAX_COMPONENT, MAX_MANIFEST, file, read_bounded, read_secret};
-use crate::{CliError, author, logs};
+use crate::files::{MAX_COMPONENT, MAX_MANIFEST, file, read_bounded, read_secret};
+use crate::{CliError, author};
 
 /// What to do with a plugin.
 #[derive(Subcommand, Debug)]
@@ -120,10 +120,7 @@ pub async fn run(command: PluginCommand) -> Result<(), CliError> {
     match command {
         PluginCommand::New(args) => Ok(author::new(&args)?),
         PluginCommand::Build(args) => Ok(tokio::task::block_in_place(|| author::build(&args))?),
-        PluginCommand::Test(args) => {
-            logs::install("error,eigenshift_plugin::guest=info", eigenshift_node::Logs::default());
-            Ok(author::test(args).await?)
-        }
+        PluginCommand::Test(args) => Ok(author::test(args).await?),
         PluginCommand::Inspect(args) => show(&args),
         PluginCommand::List(args) => list(args).await,
         PluginCommand::Deploy(args) => deploy(args).await,

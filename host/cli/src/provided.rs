@@ -9,10 +9,10 @@ use eigenshift_plugin::capability::egress::{Network, Pattern, Policy, Rule};
 use eigenshift_plugin::capability::secrets::MAX_SECRET_BYTES;
 use eigenshift_plugin::{Grants, HttpPolicy, Import, Roots, SecretValue, Secrets, TenantOptions};
 use serde::{Deserialize, Deserializer, de};
-use zeroize::Zeroizing;
 
 use crate::CliError;
 use crate::config::{AvsConfig, Span};
+use crate::files::{file, read_private};
 
 /// The shortest time that a request may be given.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -76,11 +76,10 @@ impl<'de> Deserialize<'de> for Exception {
 
 /// A secret's file: its bytes without the line break that an editor puts at the end.
 fn read_secret(name: &str, path: &Path) -> Result<SecretValue, CliError> {
-    let wrong = |why: String| CliError::File { path: path.to_owned(), why };
-    let bytes = Zeroizing::new(crate::run::read_bounded(path, MAX_SECRET_BYTES as u64 + 2)?);
+    let bytes = read_private(path, MAX_SECRET_BYTES as u64 + 2)?;
     let value = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let value = value.strip_suffix(b"\r").unwrap_or(value);
-    SecretValue::new(value.to_vec()).map_err(|error| wrong(format!("the secret `{name}`: {error}")))
+    SecretValue::new(value.to_vec()).map_err(|error| file(path, format!("the secret `{name}`: {error}")))
 }
 
 /// Reads the secrets' files. Blocks.

@@ -1,7 +1,6 @@
 //! `eigenshift run`: one node, as its configuration says.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +15,9 @@ use eigenshift_node::{AvsOptions, Entrance, Logic, Logs, Node, NodeError, NodeOp
 use eigenshift_plugin::{Bundle, Compiler, TenantOptions};
 use eigenshift_types::{AvsId, Service};
 use futures::future::join_all;
-use zeroize::Zeroizing;
 
 use crate::config::{self, AvsConfig, NodeConfig};
+use crate::files::{MAX_COMPONENT, MAX_MANIFEST, file, read_bounded, read_private, read_secret};
 use crate::{CliError, provided};
 
 /// Runs a node.
@@ -27,20 +26,6 @@ pub struct RunArgs {
     /// The node's configuration.
     #[arg(long, value_name = "FILE", default_value = "eigenshift.toml")]
     pub config: PathBuf,
-}
-
-pub(crate) fn file(path: &Path, why: impl std::fmt::Display) -> CliError {
-    CliError::File { path: path.to_owned(), why: why.to_string() }
-}
-
-/// A secret key file: 64 hexadecimal digits, `0x` allowed.
-pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, CliError> {
-    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| file(path, error))?);
-    let digits = text.trim().trim_start_matches("0x");
-    if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(file(path, "expected a secret key of 64 hexadecimal digits"));
-    }
-    Ok(Zeroizing::new(digits.to_owned()))
 }
 
 fn node_options(config: &NodeConfig, compiler: Compiler, logs: Logs) -> NodeOptions {
@@ -67,20 +52,7 @@ fn node_options(config: &NodeConfig, compiler: Compiler, logs: Logs) -> NodeOpti
     }
 }
 
-pub(crate) const MAX_MANIFEST: u64 = 64 * 1024;
-pub(crate) const MAX_COMPONENT: u64 = 32 * 1024 * 1024;
 const MAX_PASSWORD: u64 = 4096;
-
-pub(crate) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
-    let mut bytes = Vec::new();
-    // Not by the size that the system tells: a device has none.
-    let open = std::fs::File::open(path).and_then(|open| open.take(most + 1).read_to_end(&mut bytes));
-    open.map_err(|error| file(path, error))?;
-    if bytes.len() as u64 > most {
-        return Err(file(path, format!("it is longer than that: at most {most} bytes are taken")));
-    }
-    Ok(bytes)
-}
 
 /// The BLS key: a key file that is opened with the password, or 64 hexadecimal digits when there is no password.
 fn read_bls_key(avs: &AvsConfig) -> Result<SecretKey, CliError> {
@@ -90,7 +62,7 @@ fn read_bls_key(avs: &AvsConfig) -> Result<SecretKey, CliError> {
         let secret = keystore::secret_from_hex(&secret).map_err(|error| wrong(&error))?;
         return SecretKey::from_bytes(avs.curve, &secret).map_err(|error| wrong(&error));
     };
-    let text = Zeroizing::new(read_bounded(password, MAX_PASSWORD)?);
+    let text = read_private(password, MAX_PASSWORD)?;
     let text = std::str::from_utf8(&text).map_err(|_| file(password, "expected a password in UTF-8"))?;
     let json = read_bounded(&avs.bls_key, keystore::MAX_LEN as u64)?;
     // An editor ends the file with a line break that is not part of the password.

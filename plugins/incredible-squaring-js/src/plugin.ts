@@ -5,13 +5,19 @@ import type { Descriptor } from 'eigenshift:avs/task-lifecycle@0.1.0';
 import * as squaring from './squaring.js';
 
 /** A trap has no text of its own: the operator would not learn what went wrong. */
+function report(error: unknown): never {
+  if (error instanceof Error) emit('error', `${error}\n${error.stack}`);
+  throw error;
+}
+
+/** Callbacks may be `async`, too. */
 function reported<A extends unknown[], R>(callback: (...parameters: A) => R): (...parameters: A) => R {
   return (...parameters) => {
     try {
-      return callback(...parameters);
+      const result = callback(...parameters);
+      return result instanceof Promise ? (result.catch(report) as R) : result;
     } catch (error) {
-      if (error instanceof Error) emit('error', `${error}\n${error.stack}`);
-      throw error;
+      return report(error);
     }
   };
 }

@@ -25,8 +25,8 @@ impl RecordedHosts {
     /// From here on with what was recorded of this task.
     pub fn begin(&self, reads: &Arc<Entries>) {
         *self.reads.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(reads);
-        self.missed.take();
-        self.denied.take();
+        self.missed.forget();
+        self.denied.forget();
     }
 
     /// What was asked since and not recorded, as it would stand in the file.

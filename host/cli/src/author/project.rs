@@ -7,7 +7,7 @@ use eigenshift_plugin::{Bundle, Manifest};
 use super::error::{AuthorError, file};
 use super::template::Language;
 use crate::CliError;
-use crate::run::{MAX_COMPONENT, MAX_MANIFEST, read_bounded};
+use crate::files::{MAX_COMPONENT, MAX_MANIFEST, read_bounded};
 
 /// The component of a project, as every language's build leaves it.
 pub const COMPONENT: &str = "plugin.wasm";

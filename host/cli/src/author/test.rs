@@ -7,6 +7,7 @@ use eigenshift_env::Env;
 use eigenshift_plugin::Limits;
 
 use super::error::{AuthorError, file};
+use super::lines::log;
 use super::project::Project;
 use super::record::record;
 use super::tasks::{self, Answer, Recorded, Tasks};
@@ -25,6 +26,9 @@ pub struct TestArgs {
     #[arg(long)]
     record: bool,
 }
+
+/// What the plugin says; why it trapped, for one, which a trap does not tell.
+const LOG: &str = "error,eigenshift_plugin::guest=info";
 
 /// Most versions at once.
 const MAX_VERSIONS: usize = 16;
@@ -192,6 +196,7 @@ pub async fn test(args: TestArgs) -> Result<(), AuthorError> {
     }
     let (text, tasks) = read.unwrap_or_default();
     let bundles = projects.iter().map(Project::bundle).collect::<Result<Vec<_>, _>>()?;
+    log(LOG);
     let env = Env::real();
     let host = host(&env)?;
     let mut versions = Vec::new();

@@ -18,7 +18,7 @@ use eigenshift_node::OperatorKeys;
 use crate::CliError;
 use crate::demo::contracts::{self, Deployment};
 use crate::demo::{DemoArgs, read_prices};
-use crate::run::read_secret;
+use crate::files::read_secret;
 
 /// Deploys the price oracle's contracts to a fresh local chain, and writes a row of prices to the feeds.
 #[derive(Args, Debug)]

@@ -1,4 +1,4 @@
-//! The log of several operators in one process: what all of them write is shown once.
+//! The log of several operators in one process, or of several runs: what all of them write is shown once.
 
 use std::collections::VecDeque;
 use std::io::{self, Write, stderr};
