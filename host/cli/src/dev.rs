@@ -48,10 +48,13 @@ pub struct DevArgs {
     /// End when so many tasks are finished.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     tasks: Option<u64>,
-    /// A compiler's JSON of the AVS's contract, for a plugin that puts answers on chain; its constructor takes nothing,
-    /// or the operator registry's address.
+    /// A compiler's JSON of the AVS's contract, for a plugin that puts answers on chain.
     #[arg(long, value_name = "FILE")]
     contract: Option<PathBuf>,
+    /// An argument of the contract's constructor, `registry` for the operator registry's address; several in their order.
+    /// [default: none, or the registry if it takes one address]
+    #[arg(long = "argument", value_name = "VALUE", requires = "contract", allow_hyphen_values = true)]
+    arguments: Vec<String>,
 }
 
 /// What the plugin writes, and why it gives no answer; what operators say of each other while they start, exchange a
@@ -102,7 +105,7 @@ pub async fn dev(args: DevArgs) -> Result<(), CliError> {
     let bundle = project.bundle()?;
     let tasks = tasks::read(&project.tasks)?.map(|(_, tasks)| tasks).unwrap_or_default();
     let source = source(&args, &tasks, &bundle.1)?;
-    let contract = args.contract.as_deref().map(Contract::read).transpose()?;
+    let contract = args.contract.as_deref().map(|path| Contract::read(path, &args.arguments)).transpose()?;
     say(&format!("{} {} at three operators; Ctrl-C ends", bundle.1.name, bundle.1.version));
     let (stage, version) = tokio::select! {
         set = Stage::set(bundle, &tasks, contract.as_ref()) => set?,

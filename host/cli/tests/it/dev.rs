@@ -99,10 +99,14 @@ fn it_ends_by_itself_after_so_many_tasks_or_with_standard_input() {
     let out = dev(&["--tasks", "3", "--payload", &word(5), "--payload", &word(6)]).good();
     let answers = |square: u64| out.matches(&format!("{square:064x}  by 3/3")).count();
     assert_eq!((answers(25), answers(36)), (2, 1), "{out}");
-    // One whose constructor takes nothing.
-    let contract = root().join("examples/price-oracle/contracts/out/OperatorRegistry.json");
-    let out = dev(&["--tasks", "1", "--contract", contract.to_str().unwrap()]).good();
-    assert!(out.contains("(your contract)") && out.contains("by 3/3"), "{out}");
+    // One whose constructor takes nothing, and one that is particular.
+    let four = ["--argument", "registry", "--argument", "0x00", "--argument", "67", "--argument", "100"];
+    for (contract, arguments) in [("OperatorRegistry", &[][..]), ("PriceOracle", &four)] {
+        let contract = root().join(format!("examples/price-oracle/contracts/out/{contract}.json"));
+        let words = [&["--tasks", "1", "--contract", contract.to_str().unwrap()][..], arguments].concat();
+        let out = dev(&words).good();
+        assert!(out.contains("(your contract)") && out.contains("by 3/3"), "{out}");
+    }
     // Standard input is empty here.
     let out = dev(&["--stdin"]).good();
     assert!(out.contains("my-avs 0.1.0") && !out.contains("asked"), "{out}");
@@ -120,6 +124,9 @@ fn what_cannot_run_is_refused_before_anything_starts() {
     };
     assert!(refused(&["nowhere"]).contains("eigenshift: file: "));
     assert!(refused(&["my-avs", "--contract", "contract.json"]).contains("eigenshift: contract-invalid: "));
+    let registry = root().join("examples/price-oracle/contracts/out/OperatorRegistry.json");
+    let said = refused(&["my-avs", "--contract", registry.to_str().unwrap(), "--argument", "7"]);
+    assert!(said.contains("eigenshift: contract-invalid: ") && said.contains("takes ()"), "{said}");
     // The price oracle puts its answers on chain.
     let oracle = components().join("price-oracle.wasm");
     let oracle = oracle.to_str().unwrap();
