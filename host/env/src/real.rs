@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
@@ -73,27 +73,11 @@ pub struct OsThreads;
 /// How often background threads pause, and until when in each of these: long enough for a piece of work to end meanwhile.
 const REST_EVERY: Duration = Duration::from_millis(20);
 const REST: Duration = Duration::from_millis(2);
-/// The same where this process may use less than its cores have, as in a container with a limit: whoever uses that up, be
-/// his priority as it may, has all of its threads stopped for tens of milliseconds. So half of it is left to the others.
-const REST_WITHIN_LIMIT: Duration = Duration::from_millis(10);
-
-/// How long background threads pause here.
-static PAUSE: LazyLock<Duration> = LazyLock::new(|| {
-    let cores = rustix::thread::sched_getaffinity(None).map_or(0, |cores| cores.count());
-    // A limit counts here, in whole cores.
-    let usable =
-        std::thread::available_parallelism().map_or(u32::MAX, |usable| usable.get().try_into().unwrap_or(u32::MAX));
-    pause(cores, usable)
-});
-
-const fn pause(cores: u32, usable: u32) -> Duration {
-    if usable < cores { REST_WITHIN_LIMIT } else { REST }
-}
 
 /// What is left of the pause that it is time for, if it is. All processes of a machine have the same clock.
-fn rest_left(now: Duration, pause: Duration) -> Option<Duration> {
+fn rest_left(now: Duration) -> Option<Duration> {
     let into = now.as_nanos() % REST_EVERY.as_nanos();
-    let left = pause.as_nanos().checked_sub(into).filter(|left| *left > 0)?;
+    let left = REST.as_nanos().checked_sub(into).filter(|left| *left > 0)?;
     u64::try_from(left).ok().map(Duration::from_nanos)
 }
 
@@ -118,7 +102,7 @@ impl Threads for OsThreads {
 
     fn rest(&self) {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        if let Some(left) = Duration::try_from(now).ok().and_then(|now| rest_left(now, *PAUSE)) {
+        if let Some(left) = Duration::try_from(now).ok().and_then(rest_left) {
             std::thread::sleep(left);
         }
     }
@@ -344,18 +328,9 @@ mod tests {
     #[test]
     fn background_threads_pause_when_a_period_begins_and_until_the_pause_is_over() {
         let (begin, moment) = (REST_EVERY * 7, Duration::from_nanos(1));
-        for pause in [REST, REST_WITHIN_LIMIT] {
-            assert_eq!(rest_left(begin, pause), Some(pause));
-            assert_eq!(rest_left(begin + pause - moment, pause), Some(moment));
-            assert_eq!(rest_left(begin + pause, pause), None);
-            assert_eq!(rest_left(begin + REST_EVERY - moment, pause), None);
-        }
-    }
-
-    #[test]
-    fn background_threads_leave_half_of_what_a_limit_lets_the_process_have() {
-        assert_eq!((pause(8, 8), pause(8, 7), pause(2, 1)), (REST, REST_WITHIN_LIMIT, REST_WITHIN_LIMIT));
-        // Where neither is known.
-        assert_eq!(pause(0, u32::MAX), REST);
+        assert_eq!(rest_left(begin), Some(REST));
+        assert_eq!(rest_left(begin + REST - moment), Some(moment));
+        assert_eq!(rest_left(begin + REST), None);
+        assert_eq!(rest_left(begin + REST_EVERY - moment), None);
     }
 }

@@ -31,8 +31,7 @@ pub trait Threads: Send + Sync {
     /// They do so at the same times, so that cores are idle now and then whatever there is to do. While a process keeps all
     /// of them busy, some schedulers let everything that is not of its session wait, be its priority as it may: other
     /// programs, and the kernel's own workers, without which no fsync ends. Measured on Linux 6.18, with six such threads on
-    /// two cores: up to 13 seconds without pauses, 15 milliseconds with them. Where the process may use less than its cores
-    /// have, they pause for longer.
+    /// two cores: up to 13 seconds without pauses, 15 milliseconds with them.
     fn rest(&self) {}
 
     /// Processor time that the calling thread has used; zero where that is not measured.
