@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::CliError;
 use crate::config::{self, Config};
+use crate::files::{file, read_private};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(75);
 
@@ -47,6 +48,9 @@ impl Target {
     }
 }
 
+/// Longest file of what opens an admin listener.
+const MAX_TOKEN: u64 = 1024;
+
 /// A node's admin listener, and what opens it.
 pub(crate) struct Administration {
     pub base: String,
@@ -60,10 +64,11 @@ impl Administration {
             .admin
             .ok_or_else(|| CliError::Usage("the node has no admin listener: set admin in [node]".to_owned()))?;
         let path = config.node.data_dir.join("admin.token");
-        let token = std::fs::read_to_string(&path).map(Zeroizing::new).map_err(|error| CliError::File {
-            path: path.clone(),
-            why: format!("{error}; the node makes it at its first start"),
-        })?;
+        if !path.exists() {
+            return Err(file(&path, "it is not there; the node makes it at its first start"));
+        }
+        let token = read_private(&path, MAX_TOKEN)?;
+        let token = std::str::from_utf8(&token).map_err(|error| file(&path, error))?;
         let authorization = Zeroizing::new(format!("Bearer {}", token.trim()));
         Ok(Self { base: format!("http://{admin}"), authorization })
     }

@@ -14,6 +14,7 @@ use eigenshift_types::{Address, AvsId, Quorums};
 use serde::Deserialize;
 
 use crate::CliError;
+use crate::files::{file, read_bounded};
 use crate::provided::{self, Allowed, Exception, Setting};
 
 /// A duration as people write it.
@@ -273,12 +274,7 @@ const MAX_CONFIG: u64 = 1024 * 1024;
 /// # Errors
 /// [`CliError::Config`] with the line and the fix.
 pub fn read(path: &Path) -> Result<Config, CliError> {
-    let file = |why: String| CliError::File { path: path.to_owned(), why };
-    let size = std::fs::metadata(path).map_err(|error| file(error.to_string()))?.len();
-    if size > MAX_CONFIG {
-        return Err(file("larger than 1 MiB: this is no configuration".to_owned()));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
+    let text = String::from_utf8(read_bounded(path, MAX_CONFIG)?).map_err(|error| file(path, error))?;
     let mut config = parse(&text).map_err(|why| CliError::Config { path: path.to_owned(), why })?;
     let base = path.parent().unwrap_or(Path::new("."));
     let resolve = |path: &mut PathBuf| *path = base.join(&*path);

@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use eigenshift_types::Bytes;
 
 use crate::CliError;
+use crate::files::{file, read_bounded};
 pub use develop::{DevelopArgs, develop};
 use prices::Prices;
 use stage::Stage;
@@ -108,12 +109,14 @@ impl Summary {
     }
 }
 
+/// Longest file of prices.
+const MAX_PRICES: u64 = 16 * 1024 * 1024;
+
 fn read_prices(args: &DemoArgs) -> Result<Prices, CliError> {
     let prices = match &args.prices {
         None => Prices::parse(ECB).map_err(|error| CliError::Prices { file: "the built-in rates".into(), error })?,
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| CliError::File { path: path.clone(), why: error.to_string() })?;
+            let text = String::from_utf8(read_bounded(path, MAX_PRICES)?).map_err(|error| file(path, error))?;
             Prices::parse(&text).map_err(|error| CliError::Prices { file: path.display().to_string(), error })?
         }
     };

@@ -64,7 +64,7 @@ impl Answers for RecordedHosts {
             self.missed.note(as_recorded(request));
             return None;
         };
-        exchange.response().ok().flatten()
+        exchange.response()
     }
 
     fn denied(&self, why: &str) {

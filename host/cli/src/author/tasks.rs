@@ -2,13 +2,14 @@
 //!
 //! Every key is told of at the head of `plugins/incredible-squaring/tasks.toml`, which is every new project's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use eigenshift_plugin::capability::egress::Target;
 use eigenshift_plugin::{SecretValue, Secrets, Signable, Task};
 use eigenshift_types::{Address, B256, BlockRef, Bytes, Service};
+use http::{HeaderMap, Method, StatusCode};
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 use zeroize::Zeroizing;
@@ -91,18 +92,17 @@ pub(super) struct Log {
     pub block: u64,
 }
 
-/// A request to another host, and what came of it.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
+/// A request to another host, and what came of it, as it stands in the file.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Exchange {
-    #[serde(default)]
-    method: Method,
+struct Written {
+    method: Option<String>,
     url: String,
     /// The request's; none takes any.
     body: Option<Data>,
     status: Option<u16>,
     #[serde(default)]
-    headers: BTreeMap<String, String>,
+    headers: HashMap<String, String>,
     /// The response's body.
     returns: Option<Data>,
     /// Whether the host is not reached.
@@ -110,63 +110,64 @@ pub(super) struct Exchange {
     fails: bool,
 }
 
-/// How another host is asked.
-#[derive(Debug, PartialEq, Eq)]
-struct Method(http::Method);
-
-impl Default for Method {
-    fn default() -> Self {
-        Self(http::Method::GET)
-    }
+/// The same, read.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
+pub(super) struct Exchange {
+    method: Method,
+    /// As hosts are asked for it.
+    url: String,
+    body: Option<Bytes>,
+    /// None where the host is not reached.
+    answer: Option<HostAnswer>,
 }
 
-impl<'de> Deserialize<'de> for Method {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        http::Method::from_bytes(text.as_bytes()).map(Self).map_err(de::Error::custom)
+#[derive(Debug, PartialEq, Eq)]
+struct HostAnswer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl TryFrom<Written> for Exchange {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written { method, url, body, status, headers, returns, fails } = written;
+        let method = method.map_or(Ok(Method::GET), |method| {
+            method.parse().map_err(|error| format!("the method {method:?}: {error}"))
+        })?;
+        let (target, after) = Target::of(&url).map_err(|why| format!("the url {url:?}: {why}"))?;
+        let answer = match (returns, fails) {
+            (Some(Data(body)), false) => {
+                let status = status.map_or(Ok(StatusCode::OK), StatusCode::from_u16);
+                let status = status.map_err(|error| format!("the status: {error}"))?;
+                let headers = HeaderMap::try_from(&headers).map_err(|error| format!("the headers: {error}"))?;
+                Some(HostAnswer { status, headers, body })
+            }
+            (None, true) if status.is_none() && headers.is_empty() => None,
+            (None, true) => return Err("with `fails = true` there is no status and no header".to_owned()),
+            _ => return Err("write either `returns`, the answer's body, or `fails = true`".to_owned()),
+        };
+        Ok(Self { method, url: target.url(after), body: body.map(|Data(body)| body), answer })
     }
 }
 
 impl Exchange {
     /// Whether the request is the recorded one.
     pub fn is_for(&self, request: &http::Request<Bytes>) -> bool {
-        let Method(method) = &self.method;
-        method == request.method()
-            && self.url().is_ok_and(|url| request.uri() == url.as_str())
-            && self.body.as_ref().is_none_or(|Data(body)| body == request.body())
-    }
-
-    /// The URL as a host is asked for it: its name in lower case, no port where it is the scheme's own, a path.
-    fn url(&self) -> Result<String, String> {
-        let target = Target::of(&self.url).map_err(|why| format!("the url {:?}: {why}", self.url))?;
-        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
-        let path = rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or("/");
-        let root = if path.starts_with('?') { "/" } else { "" };
-        Ok(format!("{}://{}{root}{path}", target.scheme.as_str(), target.authority()))
+        self.method == request.method()
+            && request.uri() == self.url.as_str()
+            && self.body.as_ref().is_none_or(|body| body == request.body())
     }
 
     /// The answer; none where the host is not reached.
-    ///
-    /// # Errors
-    /// What is no response about it.
-    pub fn response(&self) -> Result<Option<http::Response<Bytes>>, String> {
-        let Some(Data(body)) = self.returns.clone() else { return Ok(None) };
-        let mut response = http::Response::builder().status(self.status.unwrap_or(200));
-        for (name, value) in &self.headers {
-            response = response.header(name, value);
-        }
-        response.body(body).map(Some).map_err(|error| error.to_string())
-    }
-
-    fn check(&self) -> Result<(), String> {
-        self.url()?;
-        self.response().map_err(|why| format!("the answer of {}: {why}", self.url))?;
-        let answers = self.status.is_some() || !self.headers.is_empty();
-        match (&self.returns, self.fails) {
-            (Some(_), true) | (None, false) => Err(format!("{} needs either `returns` or `fails = true`", self.url)),
-            (None, true) if answers => Err(format!("{} fails: it has no status and no headers", self.url)),
-            _ => Ok(()),
-        }
+    pub fn response(&self) -> Option<http::Response<Bytes>> {
+        let HostAnswer { status, headers, body } = self.answer.as_ref()?;
+        let mut response = http::Response::new(body.clone());
+        *response.status_mut() = *status;
+        response.headers_mut().clone_from(headers);
+        Some(response)
     }
 }
 
@@ -313,9 +314,6 @@ impl Entry {
         }
         if self.calls.iter().any(|call| call.returns.is_some() == call.reverts.is_some()) {
             return Err(format!("each call of {name:?} needs either `returns` or `reverts`"));
-        }
-        for exchange in &self.exchanges {
-            exchange.check().map_err(|why| format!("{name:?}: {why}"))?;
         }
         if self.refused.is_some() && !self.responses.is_empty() {
             return Err(format!("{name:?} has responses and `refused`: one of them"));
@@ -474,12 +472,12 @@ refused = "plugin-invalid-task"
             ("time = 12", "refused = \"x\"", ["line 10", "one of them"]),
             ("feed = \"EUR/USD\"", "feed = [1]", ["line 3", "expected text"]),
             ("not-a-real-one", "x", ["api-key", "bytes"]),
-            ("https://api", "api", ["line 10", "no scheme"]),
-            ("method = \"POST\"", "method = \"PO ST\"", ["line 32", "method"]),
-            ("status = 404", "status = 4", ["line 10", "status"]),
-            ("x-own = \"1\"", "\"x own\" = \"1\"", ["line 10", "header"]),
-            ("returns = \"{}\"", "", ["line 10", "`returns` or `fails = true`"]),
-            ("returns = \"{}\"", "fails = true", ["line 10", "no status"]),
+            ("https://api", "api", ["line 31", "no scheme"]),
+            ("method = \"POST\"", "method = \"PO ST\"", ["line 31", "method"]),
+            ("status = 404", "status = 4", ["line 31", "status"]),
+            ("x-own = \"1\"", "\"x own\" = \"1\"", ["line 31", "header"]),
+            ("returns = \"{}\"", "", ["line 31", "either `returns`"]),
+            ("returns = \"{}\"", "fails = true", ["line 31", "no status"]),
         ] {
             let text = WHOLE.replacen(from, to, 1);
             assert_ne!(text, WHOLE, "{from}");

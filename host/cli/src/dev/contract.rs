@@ -17,14 +17,14 @@ const MAX_ARTIFACT: u64 = 8 * 1024 * 1024;
 const REGISTRY: &str = "registry";
 
 /// An argument of the constructor.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 enum Argument {
     Registry,
     Value(DynSolValue),
 }
 
 /// A contract to be deployed: what a compiler (solc, Foundry, Hardhat) left, read and checked.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Contract {
     /// As `Setup::deploy` takes it.
     compiled: String,

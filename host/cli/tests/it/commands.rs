@@ -1,5 +1,6 @@
 //! The command line: what is wrong is said, with exit code 1, and nothing is left behind.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,12 +84,19 @@ fn a_wrong_configuration_is_refused_with_its_line_and_the_fix_and_nothing_is_cre
 fn a_secret_never_shows_in_what_is_said_about_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let secret = "feedfacefeedfacefeedfacefeedfacefeedfacefeedfacefeedfacefeedface99";
-    std::fs::write(folder.path().join("long.key"), secret).unwrap();
+    let path = folder.path().join("long.key");
+    std::fs::write(&path, secret).unwrap();
     let good = config();
     for key in ["operator-key", "bls-key"] {
         let line = good.lines().find(|line| line.starts_with(key)).unwrap();
-        let said = with(folder.path(), &good.replacen(line, &format!("{key} = \"long.key\""), 1), &["run"]).refused();
-        assert!(said.contains("long.key") && !said.contains("feedface"), "{said}");
+        for (mode, warned) in [(0o644, true), (0o600, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let text = good.replacen(line, &format!("{key} = \"long.key\""), 1);
+            let finished = with(folder.path(), &text, &["run"]);
+            assert_eq!(finished.err.contains("chmod 600 long.key"), warned, "{finished:?}");
+            let said = finished.refused();
+            assert!(said.contains("long.key") && !said.contains("feedface"), "{said}");
+        }
     }
 }
 

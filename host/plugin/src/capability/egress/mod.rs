@@ -94,12 +94,19 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads a URL's scheme and authority. What comes after them is not looked at but for its characters.
+    /// Takes a URL apart: what it is sent to, and what is after the authority, of which only the characters are looked at.
     ///
     /// # Errors
     /// [`Denied`] says what is wrong with it.
-    pub fn of(url: &str) -> Result<Self, Denied> {
+    pub fn of(url: &str) -> Result<(Self, &str), Denied> {
         parse(url)
+    }
+
+    /// The whole URL of what is after the authority, as hosts are asked for it.
+    #[must_use]
+    pub fn url(&self, after: &str) -> String {
+        let root = if after.starts_with('/') { "" } else { "/" };
+        format!("{}://{}{root}{after}", self.scheme.as_str(), self.authority())
     }
 
     /// Host, and port where it is not the scheme's own: as it stands in a request and in a URL.
@@ -197,12 +204,12 @@ pub fn decide(method: &str, url: &str, rules: &[Rule]) -> Result<Target, Denied>
     if !METHODS.contains(&method) {
         return Err(Denied::Method(shown(method)));
     }
-    let target = parse(url)?;
+    let (target, _) = parse(url)?;
     if rules.iter().any(|rule| rule.allows(&target)) { Ok(target) } else { Err(Denied::NotAllowed(target.to_string())) }
 }
 
-/// Splits a URL and takes its authority apart. What comes after the authority is not looked at but for its characters.
-fn parse(url: &str) -> Result<Target, Denied> {
+/// Splits a URL and takes its authority apart.
+fn parse(url: &str) -> Result<(Target, &str), Denied> {
     if url.len() > MAX_URL_BYTES {
         return Err(Denied::Url("it is longer than 8 KiB"));
     }
@@ -223,7 +230,7 @@ fn parse(url: &str) -> Result<Target, Denied> {
         return Err(Denied::Url("it has a fragment, which is not sent"));
     }
     let (host, port) = split_authority(authority)?;
-    Ok(Target { scheme, host, port: port.unwrap_or(scheme.default_port()) })
+    Ok((Target { scheme, host, port: port.unwrap_or(scheme.default_port()) }, after))
 }
 
 /// A host, and a port if one is written.

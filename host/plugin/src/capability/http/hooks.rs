@@ -112,7 +112,7 @@ impl WasiHttpHooks for Hooks {
         let client = Arc::clone(client);
         let (plugin, redactor, totals) = (Arc::clone(plugin), Arc::clone(redactor), Arc::clone(totals));
         let sending = async move {
-            match Arc::clone(&client).send(exchange).await {
+            match client.send(exchange).await {
                 Ok(answered) => {
                     let connection: Box<dyn Future<Output = Result<()>> + Send> = Box::new(answered.connection);
                     Ok((answered.response, connection))

@@ -118,7 +118,7 @@ fn tls_error(error: &std::io::Error) -> Error {
 
 impl Client {
     /// Sends a request that was decided upon. The deadline covers all of it, to the body's last byte.
-    pub(super) async fn send(self: Arc<Self>, exchange: Exchange) -> Result<Answered, Failed> {
+    pub(super) async fn send(&self, exchange: Exchange) -> Result<Answered, Failed> {
         check_head(exchange.request.headers(), &exchange.limits)?;
         let cut = Arc::new(Cut::default());
         let deadline = self.clock.sleep(exchange.limits.timeout);
@@ -222,8 +222,7 @@ async fn recorded(
 ) -> Result<Answered, Error> {
     let (mut head, body) = request.into_parts();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    let url = format!("{}://{}{path}", target.scheme.as_str(), target.authority());
-    head.uri = Uri::try_from(url).map_err(|_| Error::HttpRequestUriInvalid)?;
+    head.uri = Uri::try_from(target.url(path)).map_err(|_| Error::HttpRequestUriInvalid)?;
     let body = Outbound::new(body, limits.request_bytes, cut).collect().await?.to_bytes();
     let response = answers.answer(&Request::from_parts(head, body.into())).ok_or(Error::ConnectionRefused)?;
     let bytes = response.body().len() as u64;

@@ -161,7 +161,7 @@ async fn fetch(client: &Arc<Client>, limits: Limits, request: Request<WasiBody>)
     let call_slots = Arc::new(Semaphore::new(limits.concurrency as usize));
     let options = RequestOptions::default();
     let exchange = Exchange { target, request, options, limits: Arc::new(limits), call_slots };
-    let answered = Arc::clone(client).send(exchange).await.map_err(|failed| match failed {
+    let answered = client.send(exchange).await.map_err(|failed| match failed {
         Failed::Denied(denied) => in_wasi(&denied),
         Failed::Error(error) => error,
     })?;
